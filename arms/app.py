@@ -1,0 +1,59 @@
+"""The application: every route of arms in one place."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import falcon.asgi
+
+from arms.arrival import Request
+from arms.beacons import Gaze, Pierce, Pirate, Swallow
+from arms.collector import Collector
+from arms.probes import Backlog, Balancer, Health, Icon, Metrics, Robots, Static
+from oceanus.spool import Pusher
+
+App = falcon.asgi.App[Request, falcon.asgi.Response]
+
+
+class Lifespan:
+    """What happens once before the first request and once after the last; nothing durable depends on the second."""
+
+    def __init__(self, started: Callable[[], Awaitable[None]], stopping: Callable[[], Awaitable[None]]) -> None:
+        self._started = started
+        self._stopping = stopping
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Say whether Redis is there."""
+        await self._started()
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Store what was only counted, and close the connection."""
+        await self._stopping()
+
+
+def create_app(
+    collector: Collector,
+    pusher: Pusher,
+    *,
+    delay_limit_rate: float = 2,
+    gaze_connections: int = 1000,
+    public_host: str = "",
+    multiprocess: bool = False,
+    lifespan: Lifespan | None = None,
+) -> App:
+    """Return the collector as an ASGI application."""
+    app: App = falcon.asgi.App(request_type=Request, middleware=[lifespan] if lifespan else None)
+    app.req_options.strip_url_path_trailing_slash = True
+    swallow, gaze = Swallow(collector), Gaze(collector, gaze_connections)
+    app.add_route("/swallow", swallow)
+    app.add_route("/swallow/{site}", swallow)
+    app.add_route("/gaze/{site}", gaze)
+    app.add_route("/pierce/{site}", Pierce(collector))
+    app.add_route("/pirate/{site}", Pirate(collector))
+    app.add_route("/hc", Health())
+    app.add_route("/lb", Balancer(pusher))
+    app.add_route("/rstatus", Backlog(collector, pusher, delay_limit_rate))
+    app.add_route("/metrics", Metrics(collector, multiprocess))
+    app.add_route("/static/{kind}/{name}", Static(public_host))
+    app.add_route("/robots.txt", Robots())
+    app.add_route("/favicon.ico", Icon())
+    return app

@@ -1,0 +1,71 @@
+"""The arrival: one HTTP request as arms sees it: raw query, headers as text, the client's address, a bounded body."""
+
+import re
+from typing import Any
+
+import falcon.asgi
+
+from arms.parameters import header_text
+
+BODY_BYTES = 64 * 1024
+BATCH_BYTES = 1024 * 1024
+_PORT = re.compile(r"^(?:\[(?P<six>[^\]]+)\]|(?P<four>\d+\.\d+\.\d+\.\d+))(?::\d+)?$")
+
+
+class BodyTooLargeError(Exception):
+    """The body is larger than this route takes: answer 413."""
+
+
+class Request(falcon.asgi.Request):
+    """Falcon's request, but for the query string: it is kept raw, to be decoded strictly by arms.parameters."""
+
+    def __init__(self, scope: dict[str, Any], receive: Any, first_event: Any = None, options: Any = None) -> None:
+        self.raw_query: bytes = scope["query_string"]
+        self._peer: str | None = None
+        super().__init__(scope | {"query_string": b""}, receive, first_event=first_event, options=options)
+
+    def texts(self) -> dict[str, str]:
+        """Return all headers by small name, as text."""
+        return {name.decode("latin-1"): header_text(value) for name, value in self._asgi_headers.items()}
+
+    def peer(self) -> str:
+        """Return the address of whoever holds the other end of the connection."""
+        if self._peer is None:
+            host, *_ = self.scope.get("client") or ("",)
+            self._peer = plain_address(host)
+        return self._peer
+
+    async def body(self, most: int = BODY_BYTES) -> bytes:
+        """Return the whole body; raises BodyTooLargeError above `most` bytes."""
+        announced = self._asgi_headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > most:
+            raise BodyTooLargeError
+        read = bytes(await self.stream.read(most + 1))
+        if len(read) > most:
+            raise BodyTooLargeError
+        return read
+
+
+def client_address(forwarded: str | None, peer: str, trusted_proxies: int) -> str:
+    """Return the client's address: the one that the outermost trusted proxy saw.
+
+    Each trusted proxy appends whom it saw to X-Forwarded-For, and the last of them is `peer`; so the client stands
+    `trusted_proxies` places before the end. What stands before that was claimed by the client and means nothing.
+    Behind Google's load balancer the header ends with `client, balancer`, and the peer is Google's front end: 2.
+    """
+    if trusted_proxies == 0 or not forwarded:
+        return peer
+    chain = [*(part.strip() for part in forwarded.split(",")), peer]
+    if len(chain) <= trusted_proxies:
+        return peer
+    return plain_address(chain[-1 - trusted_proxies]) or peer
+
+
+def plain_address(text: str) -> str:
+    """Return an address without port, brackets and the IPv4-in-IPv6 prefix; empty for `unknown` and the like."""
+    found = _PORT.match(text)
+    address = (found["six"] or found["four"]) if found else text
+    address = address.partition("%")[0]
+    if address.lower().startswith("::ffff:") and "." in address:
+        address = address[7:]
+    return address if re.fullmatch(r"[0-9a-fA-F:.]+", address) else ""

@@ -1,0 +1,312 @@
+"""The beacon routes: /swallow, /gaze, /pierce and /pirate. What they share is Route; each adds its own answer."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+import falcon
+import falcon.asgi
+import orjson
+
+from arms import answers, metrics
+from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyTooLargeError, Request
+from arms.collector import Collector
+from arms.gather import NotStoredError
+from arms.intake import Accepted, Outcome, Rejected
+from arms.parameters import ParameterError, members, of_object, pairs
+from oceanus import jsontext
+from oceanus.sites import Site
+
+log = logging.getLogger(__name__)
+
+Response = falcon.asgi.Response
+Parameters = Sequence[tuple[str, Any]] | ParameterError
+BATCH_BEACONS = 100
+# How long each event of an open mail lasts, in seconds, and which one follows.
+CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
+
+
+class Route:
+    """What the beacon routes share: find the site, judge and store, answer, and never cache the answer."""
+
+    method: str
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    async def on_head(self, req: Request, resp: Response, site: str | None = None) -> None:
+        """Answer as a beacon would be answered; a HEAD is none, and stores nothing."""
+        if self._site(req, resp, site):
+            answers.gif(resp)
+
+    async def on_options(self, req: Request, resp: Response, site: str | None = None) -> None:
+        """Answer a browser's preflight."""
+        if self._site(req, resp, site):
+            answers.preflight(resp)
+
+    def _site(self, req: Request, resp: Response, name: str | None) -> Site | None:
+        found = self._collector.site(self.method, name)
+        if found is None:
+            answers.words(resp, f"no {self.method} site of this name\n")
+            resp.status = 404
+            resp.set_header("Access-Control-Allow-Origin", "*")
+            return None
+        answers.cors(resp, found.origins, req.get_header("Origin"))
+        return found
+
+    async def _collect(
+        self, site: Site, req: Request, resp: Response, parameters: Parameters, body: str = ""
+    ) -> Outcome | None:
+        """Judge and store a beacon, and set the status of the answer; None: the answer is a 503 already."""
+        sent = self._collector.sent(site, req, parameters, body)
+        try:
+            outcome = await self._collector.collect(site, sent)
+        except NotStoredError:
+            answers.unavailable(resp)
+            return None
+        if isinstance(outcome, Rejected):
+            resp.status = outcome.status
+            resp.set_header("X-Oceanus-Error", outcome.error)
+        return outcome
+
+    def _wants_debug(self, req: Request, parameters: Parameters) -> bool:
+        if isinstance(parameters, ParameterError):
+            return False
+        return any(name == "debug" for name, _ in parameters) and self._collector.is_internal(req)
+
+    async def _body(self, req: Request, resp: Response, most: int = BODY_BYTES) -> bytes | None:
+        """Return the body; None: the answer is a 413 already."""
+        try:
+            return await req.body(most)
+        except BodyTooLargeError:
+            answers.words(resp, f"a body here may have {most} bytes\n")
+            resp.status = 413
+            return None
+
+
+class Swallow(Route):
+    """Beacons from a browser: a GIF for each; or up to 100 in one POST, and an answer for each."""
+
+    method = "swallow"
+
+    async def on_get(self, req: Request, resp: Response, site: str | None = None) -> None:
+        """Take one beacon from the query string."""
+        found = self._site(req, resp, site)
+        if not found:
+            return
+        parameters = query(req)
+        outcome = await self._collect(found, req, resp, parameters)
+        if outcome is None:
+            return
+        if self._wants_debug(req, parameters):
+            answers.words(resp, explained(outcome, req))
+        else:
+            answers.gif(resp)
+
+    async def on_post(self, req: Request, resp: Response, site: str | None = None) -> None:
+        """Take a JSON array, a JSON object, or lines of JSON objects; answer a result for each, in their order."""
+        found = self._site(req, resp, site)
+        body = await self._body(req, resp, BATCH_BYTES) if found else None
+        if not found or body is None:
+            return
+        try:
+            beacons = batch(body)
+        except ParameterError as exc:
+            if await self._collect(found, req, resp, exc, body.decode(errors="backslashreplace")):
+                answers.words(resp, f"{exc}\n")
+            return
+        if len(beacons) > BATCH_BEACONS:
+            answers.words(resp, f"a batch may have {BATCH_BEACONS} beacons\n")
+            resp.status = 413
+            return
+        results = await asyncio.gather(*(self._one(found, req, beacon) for beacon in beacons))
+        if results and all(result["status"] == 503 for result in results):
+            answers.unavailable(resp)
+            return
+        if results and all(result["status"] == 403 for result in results):
+            resp.status = 403
+        resp.data = orjson.dumps({"results": results})
+        resp.content_type = "application/json"
+
+    async def _one(self, site: Site, req: Request, beacon: Any) -> dict[str, Any]:
+        parameters: Parameters
+        try:
+            parameters = beacon if isinstance(beacon, ParameterError) else of_object(beacon)
+        except ParameterError as exc:
+            parameters = exc
+        try:
+            sent = self._collector.sent(site, req, parameters, raw_beacon(beacon))
+            outcome = await self._collector.collect(site, sent)
+        except NotStoredError:
+            return {"status": 503, "error": "not stored, send it again"}
+        if isinstance(outcome, Rejected):
+            return {"status": outcome.status, "error": outcome.error}
+        return {"status": 200, "eid": outcome.eid} if isinstance(outcome, Accepted) else {"status": 200}
+
+
+class Gaze(Route):
+    """How long a mail stays open: a chain of redirects, each sent after the time that its event stands for."""
+
+    method = "gaze"
+
+    def __init__(self, collector: Collector, most_held: int) -> None:
+        super().__init__(collector)
+        self._most_held = most_held
+        self._held = 0
+
+    async def on_get(self, req: Request, resp: Response, site: str) -> None:
+        """Take one beacon; while the chain goes on, answer a redirect to the next, also where the beacon was bad."""
+        found = self._site(req, resp, site)
+        if not found:
+            return
+        parameters = query(req)
+        outcome = await self._collect(found, req, resp, parameters)
+        if outcome is None:
+            return
+        if self._wants_debug(req, parameters):
+            answers.words(resp, explained(outcome, req))
+            return
+        answers.gif(resp)
+        seconds, event = CHAIN.get(event_of(req.raw_query), (0.0, ""))
+        if event and self._held < self._most_held:
+            await self._hold(seconds)
+            resp.data = b""
+            resp.status = 302
+            resp.set_header("Location", f"{req.path}?{with_event(req.raw_query, event)}")
+
+    async def _hold(self, seconds: float) -> None:
+        self._held += 1
+        metrics.HELD.inc()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._held -= 1
+            metrics.HELD.dec()
+
+
+class Pierce(Route):
+    """Beacons of a server, which gives its visitor's address and agent: `ok` as text."""
+
+    method = "pierce"
+
+    async def on_get(self, req: Request, resp: Response, site: str) -> None:
+        """Take one beacon from the query string."""
+        found = self._site(req, resp, site)
+        if not found:
+            return
+        parameters = query(req)
+        outcome = await self._collect(found, req, resp, parameters)
+        if outcome is None:
+            return
+        if self._wants_debug(req, parameters):
+            answers.words(resp, explained(outcome, req))
+        else:
+            answers.words(resp, f"{outcome.error}\n" if isinstance(outcome, Rejected) else "ok")
+
+
+class Pirate(Route):
+    """Forms: urlencoded, JSON, or the plain text of `sendBeacon`; the query string counts as part of the form."""
+
+    method = "pirate"
+
+    async def on_post(self, req: Request, resp: Response, site: str) -> None:
+        """Take one form; answer an empty text."""
+        found = self._site(req, resp, site)
+        body = await self._body(req, resp) if found else None
+        if not found or body is None:
+            return
+        outcome = await self._collect(found, req, resp, form(req, body), body.decode(errors="backslashreplace"))
+        if outcome is not None:
+            answers.words(resp, "")
+
+
+def query(req: Request) -> Parameters:
+    """Return the parameters of the query string, or why it cannot be read."""
+    try:
+        return pairs(req.raw_query)
+    except ParameterError as exc:
+        return exc
+
+
+def form(req: Request, body: bytes) -> Parameters:
+    """Return the parameters of a form with those of its query string, or why they cannot be read."""
+    kind = (req.content_type or "").partition(";")[0].strip().lower()
+    try:
+        before = pairs(req.raw_query)
+        if kind == "application/json" or (kind != "application/x-www-form-urlencoded" and body.lstrip()[:1] == b"{"):
+            return [*before, *members(utf8(body))]
+        return [*before, *_urlencoded(kind, body)]
+    except ParameterError as exc:
+        return exc
+
+
+def _urlencoded(kind: str, body: bytes) -> list[tuple[str, str]]:
+    if kind.startswith("multipart/"):
+        raise ParameterError("body", "multipart forms are not taken: send it urlencoded or as JSON")
+    return pairs(body.strip(), "body")
+
+
+def batch(body: bytes) -> list[Any]:
+    """Return the beacons of a batch; one that cannot be read stands in its place as a ParameterError.
+
+    Raises ParameterError if the whole cannot be read.
+    """
+    text = utf8(body).strip()
+    if not text.startswith("["):
+        return [_line(line) for line in text.splitlines() if line.strip()]
+    try:
+        value = jsontext.loads(text)
+    except ValueError as exc:
+        raise ParameterError("body", str(exc)) from None
+    return value if isinstance(value, list) else []
+
+
+def raw_beacon(beacon: Any) -> str:
+    """Return one beacon of a batch as the text that is kept if it fails."""
+    if isinstance(beacon, ParameterError):
+        return ""
+    try:
+        return jsontext.dumps(beacon)
+    except ValueError:
+        return ascii(beacon)
+
+
+def utf8(body: bytes) -> str:
+    """Return a body as text; raises ParameterError."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise ParameterError("body", "is not UTF-8") from None
+
+
+def event_of(raw_query: bytes) -> str:
+    """Return the event in a query string, in small letters, however bad the rest is."""
+    for part in raw_query.decode("latin-1").split("&"):
+        name, _, value = part.partition("=")
+        if name == "evt":
+            return unquote_plus(value).lower()
+    return ""
+
+
+def with_event(raw_query: bytes, event: str) -> str:
+    """Return the query string with another event, all else as it came."""
+    parts = quote(raw_query, safe="&=%+/?:;,@!$'()*~[]|").split("&")
+    return "&".join(f"evt={event}" if part.partition("=")[0] == "evt" else part for part in parts)
+
+
+def explained(outcome: Outcome, req: Request) -> str:
+    """Return the page that `debug` shows: what became of the beacon, and why."""
+    record = getattr(outcome, "record", {})
+    reasons = outcome.reasons if isinstance(outcome, Rejected) else {}
+    told = {"route": req.path, "result": type(outcome).__name__.lower(), "errors": reasons, "record": record}
+    shown = orjson.dumps(told | {"headers": req.texts()}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    return shown.decode() + "\n"
+
+
+def _line(line: str) -> Any:
+    try:
+        return jsontext.loads(line)
+    except ValueError as exc:
+        return ParameterError("body", str(exc))

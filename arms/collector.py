@@ -1,0 +1,178 @@
+"""The collector: takes one beacon from judgement to disk. Every route ends here; what they differ in is their answers.
+
+arrival (HTTP) -> intake.take (pure) -> gather.store (Redis' disk) -> the answer
+"""
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from arms import metrics
+from arms.arrival import Request, client_address
+from arms.gather import Gather, NotStoredError
+from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
+from arms.parameters import ParameterError
+from arms.quota import Quota
+from oceanus import records
+from oceanus.records import Failed
+from oceanus.settings import Network
+from oceanus.sites import Site, Sites
+from oceanus.worker import is_internal
+
+log = logging.getLogger(__name__)
+
+
+def microseconds() -> int:
+    """Return the time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whom arms believes what."""
+
+    proxies: int
+    token: str
+    internal: tuple[Network, ...]
+
+
+class Collector:
+    """The sites with their rules, and the way to Redis."""
+
+    def __init__(
+        self,
+        sites: Sites,
+        gather: Gather,
+        quota: Quota,
+        trust: Trust,
+        device: Callable[[str], str],
+        clock: Callable[[], int] = microseconds,
+    ) -> None:
+        self.sites = sites
+        self._gather = gather
+        self._quota = quota
+        self._trust = trust
+        self._clock = clock
+        self._intakes = {name: Intake(site, device) for name, site in sites.items()}
+
+    def site(self, method: str, name: str | None) -> Site | None:
+        """Return the site that a path means: the first of its method where it names none."""
+        if name is None:
+            return self.sites.first(method)
+        found = self.sites.get(name)
+        return found if found and found.method == method else None
+
+    def address(self, req: Request) -> str:
+        """Return the client's address, by the number of trusted proxies."""
+        return client_address(req.get_header("X-Forwarded-For"), req.peer(), self._trust.proxies)
+
+    def is_internal(self, req: Request) -> bool:
+        """Say whether the client may see what is for operators alone."""
+        return is_internal(self.address(req), self._trust.internal)
+
+    def sent(
+        self, site: Site, req: Request, parameters: Sequence[tuple[str, Any]] | ParameterError, body: str = ""
+    ) -> Sent:
+        """Return what arrived, in the form that the intake judges."""
+        headers = req.texts()
+        trusted, refusal = self._caller(site, headers)
+        raw = req.raw_query.decode("ascii", "backslashreplace") + (
+            ("\n" if req.raw_query else "") + body if body else ""
+        )
+        wrong = parameters if isinstance(parameters, ParameterError) else None
+        return Sent(
+            parameters=() if isinstance(parameters, ParameterError) else parameters,
+            headers=headers,
+            address=headers.get("x-oceanus-address", "")
+            if trusted and "x-oceanus-address" in headers
+            else self.address(req),
+            now_us=self._clock(),
+            route=req.path,
+            raw=raw,
+            trusted=trusted,
+            given_time=headers.get("x-oceanus-time") if trusted else None,
+            unreadable=wrong,
+            refusal=refusal,
+        )
+
+    async def collect(self, site: Site, sent: Sent) -> Outcome:
+        """Judge a beacon and store what it became; raises NotStoredError if that is not on disk."""
+        outcome = self._intakes[site.name].take(sent)
+        try:
+            await self._store(site, outcome)
+        except NotStoredError:
+            metrics.BEACONS.labels(site.name, "unavailable").inc()
+            raise
+        metrics.BEACONS.labels(site.name, _RESULTS[type(outcome)]).inc()
+        return outcome
+
+    async def flush_counted(self, everything: bool = False) -> None:
+        """Store what the quota has counted for minutes that are over."""
+        for failed in self._quota.due(self._clock(), everything):
+            metrics.FAILED.labels(failed.site, "counted").inc()
+            await self._store_failed(failed)
+
+    def _caller(self, site: Site, headers: Mapping[str, str]) -> tuple[bool, tuple[str, str] | None]:
+        """Return whether the caller proved that it may be believed, and the reason for a 403 if there is one."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        claims = scheme.lower() == "bearer"
+        right = (
+            claims
+            and bool(self._trust.token)
+            and hmac.compare_digest(given.strip().encode(), self._trust.token.encode())
+        )
+        if claims and not right:
+            return False, ("caller", "the token is not TRUST_TOKEN")
+        if site.method == "pierce" and site.callers == "token" and not right:
+            return False, ("caller", "this site takes beacons with Authorization: Bearer TRUST_TOKEN only")
+        if site.origins.enforce and not right:
+            origin = page_origin(headers)
+            if origin is not None and origin not in site.origins.allow:
+                return False, ("origin", "not one that this site lists")
+        return right, None
+
+    async def _store(self, site: Site, outcome: Outcome) -> None:
+        if isinstance(outcome, Accepted):
+            await self._gather.store(
+                site.name,
+                "queue",
+                outcome.text,
+                minute=outcome.minute,
+                digest=outcome.digest,
+                received_ms=outcome.received_ms,
+                alerts=site.alerts,
+            )
+        elif isinstance(outcome, Rejected):
+            await self.flush_counted()
+            if self._quota.admit(site.name, outcome.failed.reason, self._clock()):
+                metrics.FAILED.labels(site.name, "whole").inc()
+                await self._store_failed(outcome.failed)
+
+    async def _store_failed(self, failed: Failed) -> None:
+        await self._gather.store(
+            failed.site,
+            "failed",
+            failed.encode(),
+            minute=records.minute(failed.dt),
+            digest=records.digest(failed.fid),
+            received_ms=records.received_us(failed.fid) // 1000,
+        )
+
+
+def page_origin(headers: Mapping[str, str]) -> str | None:
+    """Return the origin of the page that sent this, by Origin or else by Referer; None where neither says.
+
+    An image has no Origin header, so that a page is known by its Referer there; a request with neither (a mail, a
+    page that sends no referrer) cannot be judged, and is taken.
+    """
+    if "origin" in headers:
+        return headers["origin"]
+    parts = urlsplit(headers.get("referer", ""))
+    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else None
+
+
+_RESULTS: dict[type, str] = {Accepted: "accepted", Rejected: "rejected", Dropped: "dropped"}

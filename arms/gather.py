@@ -1,0 +1,119 @@
+"""Where waiting beacons meet: all that wait go to Redis together, and are answered together.
+
+One flight is under way at a time; what arrives meanwhile waits for the next. So a hundred beacons share one round trip
+and one fsync, and the fsync costs nothing that could be measured. `store` returns only when the record is on disk.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from arms import metrics
+from oceanus.errors import SpoolError, SpoolRefusedError
+from oceanus.spool import Push
+
+log = logging.getLogger(__name__)
+
+MAX_FLIGHT = 2000  # records in one trip: Redis serves nobody else while it takes them
+MAX_WAITING = 20_000
+
+
+class Redis(Protocol):
+    """What a gather needs of the spool."""
+
+    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+        """Store every push or say why not."""
+
+
+class NotStoredError(Exception):
+    """The record is not known to be on disk: answer 503, so that whoever sent it sends it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One record on its way, and who waits for it."""
+
+    site: str
+    source: str
+    minute: str
+    digest: int
+    received_ms: int
+    text: bytes
+    alerts: bool
+    stored: "asyncio.Future[None]"
+
+
+class Gather:
+    """Collects records while a flight is under way, and sends them with the next."""
+
+    def __init__(self, redis: Redis, seconds: float) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._waiting: list[Waiting] = []
+        self._flying: asyncio.Task[None] | None = None
+
+    async def store(
+        self, site: str, source: str, text: bytes, *, minute: str, digest: int, received_ms: int, alerts: bool = False
+    ) -> None:
+        """Return when the record is on Redis' disk; raises NotStoredError."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise NotStoredError("too many beacons wait for Redis already")
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, stored))
+        if self._flying is None or self._flying.done():
+            self._flying = asyncio.create_task(self._fly())
+        await stored
+
+    async def _fly(self) -> None:
+        while self._waiting:
+            flight, self._waiting = self._waiting[:MAX_FLIGHT], self._waiting[MAX_FLIGHT:]
+            try:
+                await self._send(flight)
+            except SpoolError as exc:
+                log.error("%d beacons are not stored and answered 503: %s", len(flight), exc)
+                _fail(flight, str(exc))
+            except BaseException:
+                _fail(flight + self._waiting, "arms is stopping")
+                raise
+
+    async def _send(self, flight: list[Waiting]) -> None:
+        groups: dict[tuple[str, str, str], list[Waiting]] = defaultdict(list)
+        for one in flight:
+            groups[one.site, one.source, one.minute].append(one)
+        begun = perf_counter()
+        answers = await self._redis.push([_push(*key, group) for key, group in groups.items()], self._seconds)
+        metrics.PUSH_SECONDS.observe(perf_counter() - begun)
+        for group, refusal in zip(groups.values(), answers, strict=True):
+            if refusal:
+                log.error("%d beacons are not stored and answered 503: %s", len(group), refusal)
+                _fail(group, str(refusal))
+            else:
+                _succeed(group)
+
+
+def _push(site: str, source: str, minute: str, group: list[Waiting]) -> Push:
+    return Push(
+        site=site,
+        source=source,
+        minute=minute,
+        digest=sum(one.digest for one in group),
+        last_ms=max(one.received_ms for one in group),
+        records=[one.text for one in group],
+        alerts=group[0].alerts,
+    )
+
+
+def _succeed(group: list[Waiting]) -> None:
+    for one in group:
+        if not one.stored.done():  # its client may have gone; the record stays
+            one.stored.set_result(None)
+
+
+def _fail(group: list[Waiting], reason: str) -> None:
+    for one in group:
+        if not one.stored.done():
+            one.stored.set_exception(NotStoredError(reason))

@@ -1,0 +1,204 @@
+"""The intake: from what a request says to a record, or to the reason why not. Pure; every answer follows from it.
+
+A beacon ends here as one of three: Accepted (to be stored, then answered), Rejected (to be kept as a failed record,
+with its reason), Dropped (the visitor objects and the site's policy is to store nothing).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arms import privacy
+from arms.checks import Checks
+from arms.parameters import ParameterError, merge
+from oceanus import jsontext, records
+from oceanus.records import Failed, Record
+from oceanus.sites import RESERVED, Field, Site
+
+RAW_BYTES = 8192
+# BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
+OLDEST_US = 10 * 365 * 86_400_000_000
+NEWEST_US = 365 * 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What arrived. `headers` by small name; `given_*` and `trusted` come from a caller who proved the right to them.
+
+    `raw` is the text kept if the beacon fails; `refusal` is a reason to answer 403 that was found on the way here.
+    """
+
+    parameters: Sequence[tuple[str, Any]]
+    headers: Mapping[str, str]
+    address: str
+    now_us: int
+    route: str
+    raw: str
+    trusted: bool = False
+    given_time: str | None = None
+    unreadable: ParameterError | None = None
+    refusal: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A record, with what the spool needs to count it."""
+
+    record: Record
+    text: bytes
+    minute: str
+    digest: int
+    received_ms: int
+
+    @property
+    def eid(self) -> str:
+        """Return the record's event id."""
+        return str(self.record["eid"])
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A beacon that breaks a rule: a reason for each field, and the failed record to keep."""
+
+    status: int
+    reasons: Mapping[str, str]
+    failed: Failed
+    record: Record
+
+    @property
+    def error(self) -> str:
+        """Return the reasons as one line of ASCII, for a header."""
+        line = "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+        return line.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")[:1000]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A beacon of a visitor who objects, at a site that stores nothing then."""
+
+
+Outcome = Accepted | Rejected | Dropped
+
+
+class Intake:
+    """The rules of one site, ready for each of its beacons."""
+
+    def __init__(self, site: Site, device: Callable[[str], str]) -> None:
+        self.site = site
+        self._checks = Checks(site.fields)
+        self._device = device
+        self._declared = frozenset(field.name for field in site.fields)
+        self._known = self._declared.union(RESERVED, (site.privacy.consent,))
+
+    def take(self, sent: Sent) -> Outcome:
+        """Judge one beacon."""
+        parameters, repeated = merge(list(sent.parameters))
+        objecting = privacy.objects(self.site.privacy, sent.headers, parameters)
+        if objecting and self.site.privacy.policy == "drop":
+            return Dropped()
+        anonymous = objecting and self.site.privacy.policy == "anonymous"
+        record, reasons = self._record(sent, parameters)
+        reasons = dict.fromkeys(sorted(repeated & self._declared), "is given more than once") | reasons
+        if sent.unreadable:
+            reasons = {sent.unreadable.field: sent.unreadable.reason}
+        if sent.refusal:
+            reasons = {sent.refusal[0]: sent.refusal[1]}
+        if anonymous:
+            record = privacy.anonymous(self.site, record)
+        record = privacy.masked(self.site.privacy, record)
+        if reasons:
+            return self._rejected(sent, record, reasons, anonymous)
+        return self._accepted(sent, record)
+
+    def _record(self, sent: Sent, parameters: Mapping[str, Any]) -> tuple[Record, dict[str, str]]:
+        """Return the record of what was sent, and a reason for each field that is wrong."""
+        reasons: dict[str, str] = {}
+        record: Record = {}
+        for field in self.site.fields:
+            try:
+                value = self._value(field, sent, parameters, record)
+                if value is not None:
+                    record[field.name] = value
+            except ValueError as exc:
+                reasons[field.name] = str(exc)
+        if self.site.unknown:
+            rest = {name: value for name, value in parameters.items() if name not in self._known}
+            try:
+                unknown = {self.site.unknown: jsontext.dumps(rest)} if rest else {}
+            except ValueError as exc:
+                reasons, unknown = reasons | {self.site.unknown: str(exc)}, {}
+        else:
+            unknown = {}
+        checked, broken = self._checks.apply(record)
+        return checked | unknown, broken | reasons
+
+    def _value(self, field: Field, sent: Sent, parameters: Mapping[str, Any], record: Record) -> Any:
+        value = self._source(field, sent, parameters, record)
+        if value is None or value == "":
+            return value if field.source == "device" else None
+        if not isinstance(value, str) and field.type != "JSON":
+            raise ValueError("must be a text")
+        for step in field.normal:
+            value = step(value)
+        return value
+
+    def _source(self, field: Field, sent: Sent, parameters: Mapping[str, Any], record: Record) -> Any:
+        if field.source in ("query", "form"):
+            return parameters.get(field.name)
+        if field.source == "header":
+            return sent.headers.get(field.argument.lower())
+        if field.source == "address":
+            return sent.address
+        if field.source == "device":
+            return self._device(str(record.get(field.argument, "")))
+        return _time(sent)
+
+    def _accepted(self, sent: Sent, record: Record) -> Accepted:
+        eid = records.mint(sent.now_us)
+        kept = record | {"v": records.FORMAT, "eid": eid}
+        minute = records.minute(kept["dt"])
+        return Accepted(kept, records.encode(kept), minute, records.digest(eid), sent.now_us // 1000)
+
+    def _rejected(self, sent: Sent, record: Record, reasons: dict[str, str], anonymous: bool) -> Rejected:
+        failed = Failed(
+            fid=records.mint(sent.now_us),
+            dt=records.time_text(sent.now_us),
+            site=self.site.name,
+            stage="rules",
+            reason="; ".join(f"{name}: {reason}" for name, reason in reasons.items())[:1000],
+            raw=self._raw(sent, anonymous),
+        )
+        return Rejected(403 if sent.refusal else 400, reasons, failed, record)
+
+    def _raw(self, sent: Sent, anonymous: bool) -> str:
+        """Return what was sent as JSON text, cleaned by the site's privacy policy and cut at 8 KiB."""
+        private = anonymous or self.site.privacy.mask is not None
+        query = sent.raw
+        if private:
+            query = "" if sent.unreadable else privacy.clean_raw(self.site, sent.parameters, anonymous)
+        address = privacy.cut_address(sent.address) if anonymous else sent.address
+        told = {
+            "route": sent.route,
+            "sent": query,
+            "address": address,
+            "agent": sent.headers.get("user-agent", "")[:512],
+        }
+        return cut(records.encode(told), RAW_BYTES)
+
+
+def cut(text: bytes, most: int) -> str:
+    """Return the text cut to `most` bytes, never within a character."""
+    return text[:most].decode(errors="ignore")
+
+
+def _time(sent: Sent) -> str:
+    """Return the record's time: of receipt, or the one that a trusted caller gives; raises ValueError."""
+    if sent.given_time is None:
+        return records.time_text(sent.now_us)
+    try:
+        given_us = records.given_time_us(sent.given_time)
+    except (ValueError, OverflowError):
+        raise ValueError("X-Oceanus-Time must be a time such as 2026-11-22T16:48:16.123456Z") from None
+    if not sent.now_us - OLDEST_US <= given_us <= sent.now_us + NEWEST_US:
+        raise ValueError("X-Oceanus-Time must lie within the last 10 years and the next: BigQuery takes no other")
+    return records.time_text(given_us)

@@ -1,0 +1,16 @@
+"""What arms counts, in Prometheus' conventions; `site` is the only label that grows, and only with sites.yaml."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+BEACONS = Counter(
+    "oceanus_arms_beacons_total",
+    "Beacons by what became of them: accepted, rejected, dropped (privacy), unavailable (503).",
+    ["site", "result"],
+)
+FAILED = Counter("oceanus_arms_failed_records_total", "Failed records by how they are kept.", ["site", "kept"])
+PUSH_SECONDS = Histogram(
+    "oceanus_arms_push_seconds",
+    "Time of one push of all waiting beacons, Redis' fsync included.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+HELD = Gauge("oceanus_arms_gaze_held", "Connections that /gaze holds open.", multiprocess_mode="livesum")

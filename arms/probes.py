@@ -1,0 +1,127 @@
+"""The routes that are no beacons: probes, backlog, metrics, static files, robots and the icon."""
+
+import re
+from pathlib import Path
+
+import falcon.asgi
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from arms import answers
+from arms.arrival import Request
+from arms.collector import Collector
+from oceanus.errors import SpoolError
+from oceanus.spool import Pusher
+
+Response = falcon.asgi.Response
+STATIC = Path(__file__).with_name("static")
+TYPES = {"js": "text/javascript", "html": "text/html", "css": "text/css"}
+
+
+class Health:
+    """/hc: 200 while the loop turns."""
+
+    async def on_get(self, _: Request, resp: Response) -> None:
+        """Answer ok."""
+        answers.words(resp, "ok\n")
+
+
+class Balancer:
+    """/lb: 200 while a beacon can be made durable, else 503."""
+
+    def __init__(self, pusher: Pusher) -> None:
+        self._pusher = pusher
+
+    async def on_get(self, _: Request, resp: Response) -> None:
+        """Ask Redis, and answer for it."""
+        try:
+            await self._pusher.ping()
+        except SpoolError as exc:
+            answers.unavailable(resp, f"{exc}\n")
+        else:
+            answers.words(resp, "ok\n")
+
+
+class Backlog:
+    """/rstatus: do the sites' queues hold more than a few batches? For people and scripts; never a probe."""
+
+    def __init__(self, collector: Collector, pusher: Pusher, rate: float) -> None:
+        self._collector = collector
+        self._pusher = pusher
+        self._limit = sum(site.batch.rows for site in collector.sites.values()) * rate
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer ok, or 503 with the lists."""
+        names = list(self._collector.sites)
+        try:
+            lengths = dict(zip(names, await self._pusher.lengths(names), strict=True))
+        except SpoolError as exc:
+            answers.unavailable(resp, f"{exc}\n")
+            return
+        total = sum(lengths.values())
+        lists = "".join(f"{name}: {length}\n" for name, length in lengths.items())
+        lists += f"total: {total}\nlimit: {self._limit:g}\n"
+        asked = req.raw_query.startswith(b"debug=") and self._collector.is_internal(req)
+        answers.words(resp, lists if asked or total > self._limit else "ok\n")
+        resp.status = 503 if total > self._limit else 200
+
+
+class Metrics:
+    """/metrics, for internal addresses only; with several workers, of all of them."""
+
+    def __init__(self, collector: Collector, multiprocess: bool) -> None:
+        self._collector = collector
+        self._multiprocess = multiprocess
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer in Prometheus' text format."""
+        if not self._collector.is_internal(req):
+            answers.words(resp, "internal addresses only\n")
+            resp.status = 403
+            return
+        registry = REGISTRY
+        if self._multiprocess:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        resp.data = generate_latest(registry)
+        resp.content_type = CONTENT_TYPE_LATEST
+
+
+class Static:
+    """/static/{js,html,css}/{name}: the tracker's files, with this collector's host written into them."""
+
+    def __init__(self, public_host: str, folder: Path = STATIC) -> None:
+        self._host = public_host
+        self._folder = folder
+
+    async def on_get(self, req: Request, resp: Response, kind: str, name: str) -> None:
+        """Answer the file, or 404."""
+        resp.set_header("Access-Control-Allow-Origin", "*")
+        file = self._folder / kind / name
+        if kind not in TYPES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not file.is_file():
+            answers.words(resp, "no such file\n")
+            resp.status = 404
+            return
+        host = self._host or re.sub(r"[^A-Za-z0-9.:\[\]-]", "", req.get_header("Host", default=""))
+        resp.text = file.read_text(encoding="utf-8").replace("{%oceanus_host%}", host)
+        resp.content_type = f"{TYPES[kind]}; charset=utf-8"
+        resp.set_header("Cache-Control", "public, max-age=3600")
+
+
+class Robots:
+    """/robots.txt: nothing here is for search engines."""
+
+    async def on_get(self, _: Request, resp: Response) -> None:
+        """Answer the file."""
+        resp.text = "User-agent: *\nDisallow: /\n"
+        resp.content_type = "text/plain; charset=utf-8"
+
+
+class Icon:
+    """/favicon.ico, so that a person who looks at the host causes no error."""
+
+    async def on_get(self, _: Request, resp: Response) -> None:
+        """Answer the GIF, cached for a day."""
+        resp.data = answers.GIF
+        resp.content_type = "image/gif"
+        resp.set_header("Cache-Control", "public, max-age=86400")

@@ -1,0 +1,54 @@
+"""The composition root of a gunicorn worker: reads the settings, builds what it needs, and hands back the application.
+
+gunicorn calls `create` in each worker after the fork, so that no connection is ever shared between processes.
+"""
+
+import logging
+import os
+import socket
+
+from arms.app import App, Lifespan, create_app
+from arms.collector import Collector, Trust
+from arms.devices import device
+from arms.gather import Gather
+from arms.quota import Quota
+from oceanus import settings, sites, worker
+from oceanus.errors import SpoolError
+from oceanus.settings import ArmsSettings
+from oceanus.spool import Pusher, connect_pusher
+
+log = logging.getLogger(__name__)
+
+
+def create() -> App:
+    """Return the application for the settings in the environment."""
+    read = settings.read(ArmsSettings)
+    worker.start_log(read.log)
+    pusher = Pusher(connect_pusher(read.redis, read.push_seconds), socket.gethostname(), os.getpid())
+    collector = Collector(
+        sites.load(read.sites.file),
+        Gather(pusher, read.push_seconds),
+        Quota(-(-read.failed_per_minute // read.workers)),
+        Trust(proxies=read.trusted_proxies, token=read.trust_token, internal=read.internal),
+        device,
+    )
+
+    async def started() -> None:
+        try:
+            await pusher.ping()
+        except SpoolError as exc:
+            log.error("beacons are answered 503 until this is mended: %s", exc)
+
+    async def stopping() -> None:
+        await collector.flush_counted(everything=True)
+        await pusher.close()
+
+    return create_app(
+        collector,
+        pusher,
+        delay_limit_rate=read.delay_limit_rate,
+        gaze_connections=read.gaze_connections,
+        public_host=read.public_host,
+        multiprocess=read.workers > 1,
+        lifespan=Lifespan(started, stopping),
+    )

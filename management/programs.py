@@ -1,0 +1,100 @@
+"""The programs of `oceanus up`: where each listens, and what environment it gets. Pure."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from management.supervisor import Program
+from oceanus.settings import UpSettings
+from oceanus.sites import SAMPLE
+
+LOOPBACK = "127.0.0.1"
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+LOCAL_PROJECT = "local"
+OURS = ("arms", "r2bq", "table_manager")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Everything that is fixed before the first program starts."""
+
+    data_dir: Path
+    sites_file: str
+    dataset: str
+    project: str
+    host: str
+    ports: Mapping[str, int]
+    own_redis: bool
+    own_bigquery: bool
+
+    @property
+    def url(self) -> str:
+        """Return where beacons are taken."""
+        host = LOOPBACK if self.host in _EVERY_ADDRESS else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.ports['arms']}/"
+
+
+def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with what `oceanus up` sets by itself where it says nothing."""
+    set_already = {name: value for name, value in environ.items() if value.strip()}
+    defaults = {"PROJECT_ID": LOCAL_PROJECT, "DATA_SET": "oceanus", "SITES_FILE": str(SAMPLE), "LOG_LEVEL": "INFO"}
+    return defaults | set_already
+
+
+def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Layout:
+    """Return what `up` runs and where: arms listens on `host`, and every port but its own is a free one."""
+    inner = ("redis", "bigquery", "bigquery_storage", "r2bq", "table_manager")
+    return Layout(
+        data_dir=Path(settings.data_dir).absolute(),
+        sites_file=str(Path(settings.sites_file).absolute()) if settings.sites_file else str(SAMPLE),
+        dataset=settings.dataset,
+        project=settings.project or LOCAL_PROJECT,
+        host=host,
+        ports={"arms": settings.port or free_port()} | {name: free_port() for name in inner},
+        own_redis=not settings.redis_host,
+        own_bigquery=not settings.project and not settings.emulator,
+    )
+
+
+def environment(plan: Layout, environ: Mapping[str, str], name: str, token: str) -> dict[str, str]:
+    """Return the environment of one of our processes."""
+    own = {
+        "SITES_FILE": plan.sites_file,
+        "DATA_SET": plan.dataset,
+        "PROJECT_ID": plan.project,
+        "HOST": plan.host,
+        "PORT": str(plan.ports[name]),
+        "JOURNAL_DIR": str(plan.data_dir / "journal"),
+        "TRUST_TOKEN": token,
+        "PYTHONUNBUFFERED": "1",
+    }
+    return with_defaults(environ) | own | _redis(plan) | _bigquery(plan)
+
+
+def program(plan: Layout, environ: Mapping[str, str], name: str, token: str, *arguments: str) -> Program:
+    """Return one of our processes as a program."""
+    words = [sys.executable, "-m", name, *arguments]
+    return Program(name=name, words=words, environ=environment(plan, environ, name, token))
+
+
+def _redis(plan: Layout) -> dict[str, str]:
+    """Return where Redis is; ours listens on loopback alone and asks for no password."""
+    if not plan.own_redis:
+        return {}
+    port = str(plan.ports["redis"])
+    return {
+        "REDIS_PD_SERVICE_HOST": LOOPBACK,
+        "REDIS_PD_SERVICE_PORT": port,
+        "REDIS_PASSWORD": "",
+        "REDIS_TLS": "0",
+    }
+
+
+def _bigquery(plan: Layout) -> dict[str, str]:
+    if not plan.own_bigquery:
+        return {}
+    return {
+        "BIGQUERY_EMULATOR_HOST": f"http://{LOOPBACK}:{plan.ports['bigquery']}",
+        "BIGQUERY_STORAGE_EMULATOR_HOST": f"{LOOPBACK}:{plan.ports['bigquery_storage']}",
+    }

@@ -1,0 +1,129 @@
+"""What runs: `oceanus up` writes it to up.json, and the other commands find their target by it.
+
+The environment goes first: PROJECT_ID or BIGQUERY_EMULATOR_HOST name a warehouse, REDIS_PD_SERVICE_HOST a Redis.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from management import leftovers
+from management.folder import write
+from management.leftovers import Mark
+from management.programs import Layout, with_defaults
+from oceanus.errors import MisconfiguredError
+from oceanus.settings import RedisSettings, UpSettings, WarehouseSettings, read
+from oceanus.sites import SAMPLE
+
+FILE = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A living `oceanus up`: its addresses, and the environment that leads another process to them."""
+
+    url: str
+    sites_file: str
+    trust_token_file: Path
+    arms_metrics: str
+    environ: Mapping[str, str]
+
+
+def save(plan: Layout, environ: Mapping[str, str], up: Mark, token_file: Path, children: Mapping[str, Mark]) -> None:
+    """Write up.json. `environ` is what the children were given."""
+    written = {
+        "pid": up.pid,
+        "create_time": up.create_time,
+        "url": plan.url,
+        "redis": {
+            "host": environ["REDIS_PD_SERVICE_HOST"],
+            "port": read(RedisSettings, environ).port,
+            "own": plan.own_redis,
+        },
+        "bigquery": {
+            "project": plan.project,
+            "rest": environ.get("BIGQUERY_EMULATOR_HOST") or None,
+            "grpc": environ.get("BIGQUERY_STORAGE_EMULATOR_HOST") or None,
+        },
+        "dataset": plan.dataset,
+        "sites_file": plan.sites_file,
+        "trust_token_file": str(token_file),
+        "arms_metrics": f"{plan.url}metrics",
+        "children": {name: one.pid for name, one in children.items()},
+    }
+    write(plan.data_dir / FILE, json.dumps(written, indent=2) + "\n")
+
+
+def find(environ: Mapping[str, str]) -> Running:
+    """Return what runs in DATA_DIR; raises MisconfiguredError if nothing does."""
+    data_dir = read(UpSettings, environ).data_dir
+    try:
+        written = json.loads((Path(data_dir) / FILE).read_text(encoding="utf-8"))
+        running = _running(written)
+        alive = leftovers.lives(Mark(written["pid"], written["create_time"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        alive = False
+    if not alive:
+        raise MisconfiguredError([f"nothing runs in {data_dir}: make up"])
+    return running
+
+
+def warehouse(environ: Mapping[str, str]) -> WarehouseSettings:
+    """Return the warehouse that the environment names, else the one that `up` uses; raises MisconfiguredError."""
+    if _says(environ, "PROJECT_ID") or _says(environ, "BIGQUERY_EMULATOR_HOST"):
+        return read(WarehouseSettings, with_defaults(environ))
+    return read(WarehouseSettings, {**find(environ).environ, **_set(environ)})
+
+
+def redis(environ: Mapping[str, str]) -> RedisSettings:
+    """Return the Redis that the environment names, else the one that `up` uses; raises MisconfiguredError."""
+    if _says(environ, "REDIS_PD_SERVICE_HOST"):
+        return read(RedisSettings, environ)
+    return read(RedisSettings, {**_set(environ), **find(environ).environ})
+
+
+def arms_metrics(environ: Mapping[str, str]) -> str | None:
+    """Return where arms tells its numbers; None for a target of the environment, which names no arms."""
+    return None if _says(environ, "REDIS_PD_SERVICE_HOST") else find(environ).arms_metrics
+
+
+def sites_file(environ: Mapping[str, str]) -> str:
+    """Return the sites.yaml that counts: the environment's, else that of what runs, else the sample."""
+    named = read(UpSettings, environ).sites_file
+    if named:
+        return named
+    try:
+        return find(environ).sites_file
+    except MisconfiguredError:
+        return str(SAMPLE)
+
+
+def _running(written: Mapping[str, Any]) -> Running:
+    store, bigquery = written["redis"], written["bigquery"]
+    environ = {
+        "REDIS_PD_SERVICE_HOST": store["host"],
+        "REDIS_PD_SERVICE_PORT": str(store["port"]),
+        "PROJECT_ID": bigquery["project"],
+        "DATA_SET": written["dataset"],
+        "BIGQUERY_EMULATOR_HOST": bigquery["rest"] or "",
+        "BIGQUERY_STORAGE_EMULATOR_HOST": bigquery["grpc"] or "",
+    }
+    if store["own"]:  # ours has no password, whatever the environment keeps for another one
+        environ |= {"REDIS_PASSWORD": "", "REDIS_TLS": "0"}
+    return Running(
+        url=written["url"],
+        sites_file=written["sites_file"],
+        trust_token_file=Path(written["trust_token_file"]),
+        arms_metrics=written["arms_metrics"],
+        environ=environ,
+    )
+
+
+def _says(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(name, "").strip())
+
+
+def _set(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if value.strip()}

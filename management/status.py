@@ -1,0 +1,130 @@
+"""The status: per site what waits, what has landed and when something last came. Reads Redis and arms only."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TextIO
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from oceanus import records
+from oceanus.errors import NotARecordError
+from oceanus.spool import Look
+
+_SETTLED = re.compile(r"\d{8}s")
+_FAILED = re.compile(r"\d{8}[fx]")  # x: rejected by the rules at arms; f: refused by BigQuery
+_JOURNALLED = "oceanus_arms_journalled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStatus:
+    """One site, or all together. Seconds are None where nothing waits, and where nothing ever came."""
+
+    queue: int
+    claimed: int
+    failed: int
+    oldest_seconds: float | None
+    landed: int
+    last_seconds: float | None
+
+
+def site_status(look: Look, now_us: int) -> SiteStatus:
+    """Return what a look into Redis means at the time `now_us`."""
+    last_ms = look.ledger.get("last")
+    return SiteStatus(
+        queue=look.queue,
+        claimed=look.claimed,
+        failed=sum(count for name, count in look.ledger.items() if _FAILED.fullmatch(name)),
+        oldest_seconds=max((_seconds(now_us, us) for us in _received(look.oldest)), default=None),
+        landed=sum(count for name, count in look.ledger.items() if _SETTLED.fullmatch(name)),
+        last_seconds=None if last_ms is None else _seconds(now_us, last_ms * 1000),
+    )
+
+
+def total(every: Iterable[SiteStatus]) -> SiteStatus:
+    """Return all sites together: sums, the oldest and the newest."""
+    sites = list(every)
+    return SiteStatus(
+        queue=sum(one.queue for one in sites),
+        claimed=sum(one.claimed for one in sites),
+        failed=sum(one.failed for one in sites),
+        oldest_seconds=max((one.oldest_seconds for one in sites if one.oldest_seconds is not None), default=None),
+        landed=sum(one.landed for one in sites),
+        last_seconds=min((one.last_seconds for one in sites if one.last_seconds is not None), default=None),
+    )
+
+
+def stranded(looks: Mapping[str, Look], declared: Iterable[str]) -> dict[str, int]:
+    """Return how many records the sites have that sites.yaml does not declare: nobody drains those."""
+    removed = looks.keys() - set(declared)
+    counts = {name: looks[name].queue + looks[name].claimed + looks[name].waiting_failed for name in sorted(removed)}
+    return {name: count for name, count in counts.items() if count}
+
+
+def journalled(metrics: str) -> int:
+    """Return how many beacons arms keeps in its journal, by what it tells at /metrics; 0 where it has none."""
+    families = text_string_to_metric_families(metrics)
+    samples = [one.value for family in families for one in family.samples if one.name == _JOURNALLED]
+    return round(sum(value for value in samples if math.isfinite(value)))
+
+
+def ask_arms(url: str) -> int | None:
+    """Return how many beacons are in arms' journal; None if arms does not answer."""
+    try:
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        return journalled(answer.raise_for_status().text)
+    except (httpx.HTTPError, ValueError):
+        return None
+
+
+def show(
+    sites: Mapping[str, SiteStatus], removed: Iterable[str], in_journal: int | None, form: str, out: TextIO
+) -> None:
+    """Write the status as `json` or as a `table`."""
+    if form == "json":
+        every = {name: asdict(one) for name, one in sites.items()}
+        whole = {"sites": every, "total": asdict(total(sites.values())), "arms": {"journalled": in_journal}}
+        out.write(json.dumps(whole, indent=2) + "\n")
+        return
+    _table(sites, set(removed), in_journal, out)
+
+
+def _table(sites: Mapping[str, SiteStatus], removed: set[str], in_journal: int | None, out: TextIO) -> None:
+    table = Table()
+    table.add_column("site", no_wrap=True)
+    for name in ("queue", "claimed", "failed", "oldest", "landed", "last"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, one in sites.items():
+        table.add_row(f"{name} (not in sites.yaml)" if name in removed else name, *_cells(one))
+    table.add_section()
+    table.add_row("total", *_cells(total(sites.values())))
+    console = Console(file=out, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+    console.print(f"arms' journal: {'unknown' if in_journal is None else in_journal}")
+
+
+def _cells(one: SiteStatus) -> list[str]:
+    ages = ["-" if age is None else f"{age:,.1f} s" for age in (one.oldest_seconds, one.last_seconds)]
+    return [str(one.queue), str(one.claimed), str(one.failed), ages[0], str(one.landed), ages[1]]
+
+
+def _received(texts: Iterable[bytes]) -> list[int]:
+    """Return the receive times of those texts that are records, in microseconds since 1970."""
+    times = []
+    for text in texts:
+        try:
+            times.append(records.received_us(records.decode(text)["eid"]))
+        except NotARecordError:  # r2bq will set it aside; it has no age
+            continue
+    return times
+
+
+def _seconds(now_us: int, then_us: int) -> float:
+    return max(0.0, round((now_us - then_us) / 1e6, 3))

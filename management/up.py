@@ -1,0 +1,263 @@
+"""`oceanus up`: the whole of oceanus on one machine, in the foreground.
+
+Start: Redis and BigQuery at once; arms as soon as Redis answers; the tables, then what keeps and what fills them.
+Stop: arms first, so that nothing new comes; then what waits is written; then what writes it; then the stores.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from management import check, folder, leftovers, parts, programs, running
+from management.folder import Folder
+from management.programs import Layout
+from management.supervisor import DiedEarlyError, Program, Supervisor
+from management.uplog import Log, open_log
+from oceanus import sites
+from oceanus.errors import MisconfiguredError, SpoolError
+from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, read
+from oceanus.spool import Spool, connect
+
+STOP_ORDER = ("r2bq", "table_manager", "bigquery", "redis")
+LOOK_SECONDS = 0.1
+# Our processes end by themselves when their grace is over; this much later they are made to.
+MARGIN_SECONDS = 3.0
+SAY_SECONDS = 15.0
+
+
+async def up(environ: Mapping[str, str]) -> int:
+    """Run everything until SIGINT or SIGTERM; return the exit code.
+
+    Raises MisconfiguredError, with a line for each mistake, before anything starts.
+    """
+    stop = _listen()
+    mistakes = check.mistakes(environ)
+    if mistakes:
+        raise MisconfiguredError(mistakes)
+    settings = read(UpSettings, environ)
+    plan = programs.layout(settings, read(ArmsSettings, programs.with_defaults(environ)).host, parts.free_port)
+    plan.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open_log(plan.data_dir / "up.log") as file:
+        log = Log(file, sys.stdout)
+        ours = await asyncio.to_thread(
+            folder.take, plan.data_dir, settings.grace_seconds, lambda line: log.tell("up", line)
+        )
+        try:
+            _check_port(plan)  # only now: what a killed `up` left running may have listened there
+            return await _House(plan, settings, environ, ours, log).live(stop)
+        finally:
+            ours.release()
+
+
+class _House:
+    """All that one `oceanus up` runs."""
+
+    def __init__(self, plan: Layout, settings: UpSettings, environ: Mapping[str, str], ours: Folder, log: Log) -> None:
+        self._plan = plan
+        self._grace_seconds = float(settings.grace_seconds)
+        self._environ = environ
+        self._folder = ours
+        self._log = log
+        self._token = ours.token(settings.trust_token)
+        self._ready = False
+        self._children = Supervisor(log, self._written)
+
+    async def live(self, stop: asyncio.Event) -> int:
+        """Start everything, keep it running until `stop`, stop everything; return the exit code."""
+        failure: DiedEarlyError | None = None
+        try:
+            failure = await self._start(stop)
+            if failure is None and not stop.is_set():
+                await self._keep(stop)
+        finally:
+            await self._stop()
+        for line in [] if failure is None else [f"{failure}; its last lines:", *failure.lines]:
+            self._log.tell("up", line)
+        return 0 if failure is None else 1
+
+    async def _start(self, stop: asyncio.Event) -> DiedEarlyError | None:
+        """Start everything; return early on `stop`, and with the failure of a child that ended."""
+        starting = asyncio.create_task(self._start_all())
+        stopped = asyncio.create_task(stop.wait())
+        ends: list[asyncio.Future[Any]] = [starting, stopped, self._children.failure]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        starting.cancel()  # changes nothing if it has ended
+        (outcome,) = await asyncio.gather(starting, return_exceptions=True)
+        if self._children.failure.done():
+            return self._children.failure.result()
+        if isinstance(outcome, DiedEarlyError):
+            return outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return None
+
+    async def _keep(self, stop: asyncio.Event) -> None:
+        self._children.all_is_up()
+        self._ready = True
+        self._written()
+        self._log.say(f"ready: {self._plan.url}")
+        await stop.wait()
+
+    async def _start_all(self) -> None:
+        for store in await asyncio.to_thread(self._stores):
+            await self._children.start(store)
+        await self._until(self._redis_answers, "Redis")
+        await self._children.start(self._program("arms"))
+        await self._until(self._bigquery_listens, "BigQuery")
+        await self._children.once(self._program("table_manager", "--once"))
+        await self._children.start(self._program("r2bq"))
+        await self._children.start(self._program("table_manager"))
+        await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
+        await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
+
+    async def _stop(self) -> None:
+        if not self._children.running:
+            return
+        self._log.tell("up", "stopping: arms first, then what waits is written")
+        await self._children.stop("arms", self._grace_seconds + MARGIN_SECONDS)
+        if self._ready:
+            await self._drain()
+        for name in STOP_ORDER:
+            await self._children.stop(name, self._grace_seconds + MARGIN_SECONDS)
+        self._log.tell("up", "stopped; what is in DATA_DIR stays for the next start")
+
+    async def _drain(self) -> None:
+        """Wait until nothing waits in Redis, up to the grace time; say what is left."""
+        spool = Spool(connect(self._redis_settings()))
+        deadline = time.monotonic() + self._grace_seconds
+        try:
+            waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
+            while any(waiting.drained.values()) and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_SECONDS)
+                waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
+        except SpoolError as exc:
+            self._log.tell("up", f"cannot see what waits: {exc}; it is in Redis' files for the next start")
+            return
+        left = {name: count for name, count in (waiting.drained | waiting.stranded).items() if count}
+        if left:
+            counts = ", ".join(f"{name} {count}" for name, count in left.items())
+            self._log.tell("up", f"left in Redis for the next start: {counts}")
+
+    def _stores(self) -> list[Program]:
+        """Return Redis and BigQuery, where they are ours to start; raises MisconfiguredError if one is not there."""
+        stores = []
+        if self._plan.own_redis:
+            stores.append(self._store("redis", self._redis()))
+        if self._plan.own_bigquery:
+            stores.append(self._store("bigquery", self._bigquery()))
+        return stores
+
+    def _redis(self) -> parts.Command:
+        server = parts.find_redis()
+        self._folder.check_flavour(server.flavour)
+        return parts.redis_command(server, self._folder.redis, self._plan.ports["redis"])
+
+    def _bigquery(self) -> parts.Command:
+        ports = self._plan.ports
+        return parts.bigquery_command(
+            self._folder.bigquery, ports["bigquery"], ports["bigquery_storage"], self._plan.project
+        )
+
+    def _store(self, name: str, command: parts.Command) -> Program:
+        """Return a program that writes below DATA_DIR: it keeps the lock for as long as it lives."""
+        return Program(name=name, words=command.words, environ=command.environ, keeps=(self._folder.lock,))
+
+    def _program(self, name: str, *arguments: str) -> Program:
+        return programs.program(self._plan, self._environ, name, self._token, *arguments)
+
+    def _redis_settings(self) -> RedisSettings:
+        return read(RedisSettings, self._program("r2bq").environ)
+
+    async def _redis_answers(self) -> bool:
+        try:
+            await asyncio.to_thread(Spool(connect(self._redis_settings())).ping)
+        except SpoolError:
+            return False
+        return True
+
+    async def _bigquery_listens(self) -> bool:
+        if not self._plan.own_bigquery:
+            return True
+        ports = self._plan.ports
+        return await _listens(ports["bigquery"]) and await _listens(ports["bigquery_storage"])
+
+    async def _until(self, answers: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Ask again and again until the answer is yes; say now and then what is being waited for."""
+        say = time.monotonic() + SAY_SECONDS
+        while not await answers():
+            if time.monotonic() > say:
+                self._log.tell("up", f"still waiting for {what}")
+                say += SAY_SECONDS
+            await asyncio.sleep(LOOK_SECONDS / 2)
+
+    def _written(self) -> None:
+        """Write down who runs now: for the next `up`, and once all is up for the other commands."""
+        self._folder.record(self._children.running)
+        if self._ready:
+            environ = self._program("arms").environ
+            up_itself = leftovers.mark(os.getpid())
+            running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Records in Redis by site: those of sites.yaml are being drained, those of removed sites by nobody."""
+
+    drained: dict[str, int]
+    stranded: dict[str, int]
+
+
+def _waiting(spool: Spool, sites_file: str) -> _Waiting:
+    declared = sites.load(sites_file)
+    every = {name: spool.look(name) for name in sorted(set(declared) | spool.sites())}
+    counts = {name: look.queue + look.claimed + look.waiting_failed for name, look in every.items()}
+    drained = {name: count for name, count in counts.items() if name in declared}
+    return _Waiting(drained, {name: count for name, count in counts.items() if name not in declared})
+
+
+def _listen() -> asyncio.Event:
+    """Return an event that the first signal sets; any further one changes nothing."""
+    stop = asyncio.Event()
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # ignored under nohup
+    for number in (signal.SIGTERM, signal.SIGINT, *hangup):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _check_port(plan: Layout) -> None:
+    """Raise MisconfiguredError if nobody could listen on arms' port."""
+    port = plan.ports["arms"]
+    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((plan.host, port))
+        except OSError as exc:
+            remedy = "stop what listens there, or set PORT to another one"
+            raise MisconfiguredError([f"PORT={port}: cannot listen there: {exc.strerror}; {remedy}"]) from exc
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(programs.LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _is_ok(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,86 @@
+"""One error tree; each class is a sentence that tells the caller what to do.
+
+The module that calls Redis or Google turns their errors into these, so that nobody above it needs to know theirs.
+"""
+
+
+class OceanusError(Exception):
+    """The root: catch a narrower one."""
+
+
+class MisconfiguredError(OceanusError):
+    """A setting or a file is wrong: do not start; each of `mistakes` is one line that names the remedy."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class NotARecordError(OceanusError):
+    """A text in a list is no record of ours: set it aside as a failed record."""
+
+
+# --- Redis
+
+
+class SpoolError(OceanusError):
+    """Redis could not do it."""
+
+
+class SpoolUnclearError(SpoolError):
+    """No answer came: the call may have run, run later, or never; repeat the same call, or call nothing stored."""
+
+
+class SpoolRefusedError(SpoolError):
+    """Redis said no and changed nothing: wait, or answer that nothing is stored."""
+
+
+class SpoolUnsafeError(SpoolRefusedError):
+    """Redis answers, but is not set up to keep what it acknowledges: store nothing there and shout."""
+
+
+class WriterGoneError(SpoolError):
+    """Another writer owns this claim now: forget all that is in memory and register anew."""
+
+
+class ClaimChangedError(SpoolError):
+    """The claim is not what the caller thinks it is: load it again before acting."""
+
+
+# --- BigQuery
+
+
+class WarehouseError(OceanusError):
+    """BigQuery could not do it."""
+
+
+class WarehouseUnclearError(WarehouseError):
+    """No answer, or one that says nothing about what was written: repeat the same call later, at the same offset."""
+
+
+class WarehouseBusyError(WarehouseError):
+    """Quota, schema still propagating, or a service that says later: nothing was written; back off and repeat."""
+
+
+class TableMissingError(WarehouseError):
+    """The table is not there: create it if it is ours to create, else wait for it."""
+
+
+class RowsRefusedError(WarehouseError):
+    """BigQuery named rows it will not take, and wrote none of the request: set those aside, send the others again."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__(f"{len(reasons)} rows refused, the first: {next(iter(reasons.values()), '')}")
+        self.reasons = reasons
+
+
+class OffsetTakenError(WarehouseError):
+    """Something already stands at this offset: ours, if an earlier try was unclear; else recover."""
+
+
+class StreamGoneError(WarehouseError):
+    """The stream is finalised, unknown, or not at this offset: recover the claim, then write to a new stream."""
+
+
+class WarehouseDeniedError(WarehouseError):
+    """Credentials, permission or project are wrong: a person has to act; at start, do not start."""

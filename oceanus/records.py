@@ -1,0 +1,133 @@
+"""A record: one checked beacon, as JSON text in Redis and as one row in BigQuery.
+
+Every record carries `v` (this format's version), `eid` (event id, UUIDv7) and `dt` (its time, UTC) beside its fields.
+"""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from oceanus.errors import NotARecordError
+
+FORMAT = 1
+_EID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Record = dict[str, Any]
+
+
+def mint(now_us: int | None = None) -> str:
+    """Return a new event id: a UUIDv7 of the time in microseconds since 1970, with 62 random bits.
+
+    Layout: RFC 9562, sections 5.7 and 6.2 method 3: 48 bits of milliseconds, 12 bits of the fraction below, the rest
+    random, asked from the kernel each time, so that a forked process never repeats another's.
+    """
+    micros = time.time_ns() // 1000 if now_us is None else now_us
+    millis, fraction = divmod(micros, 1000)
+    low = int.from_bytes(os.urandom(8)) & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
+    text = f"{millis:012x}7{fraction * 4096 // 1000:03x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def received_us(eid: str) -> int:
+    """Return the time inside an event id, in microseconds since 1970 (about 0.25 us off)."""
+    fraction = int(eid[15:18], 16)
+    return int(eid[:8] + eid[9:13], 16) * 1000 + -(-fraction * 1000 // 4096)
+
+
+def digest(eid: str) -> int:
+    """Return the last 32 bits of an event id: summed, they let Redis, Python and SQL compare sets of records."""
+    return int(eid[-8:], 16)
+
+
+def time_text(micros: int) -> str:
+    """Return microseconds since 1970 as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC, the fraction missing when 0."""
+    return str((_EPOCH + timedelta(microseconds=micros)).replace(tzinfo=None))
+
+
+def time_us(text: str) -> int:
+    """Return the microseconds since 1970 of such a text; raises ValueError."""
+    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def given_time_us(text: str) -> int:
+    """Return the microseconds since 1970 of a time that a caller gives: RFC 3339; UTC where it names no zone.
+
+    Raises ValueError.
+    """
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return (parsed - _EPOCH) // timedelta(microseconds=1)
+
+
+def minute(dt: str) -> str:
+    """Return the minute of a time text as `YYYYMMDDHHMM`."""
+    return dt[:4] + dt[5:7] + dt[8:10] + dt[11:13] + dt[14:16]
+
+
+def day(dt: str) -> str:
+    """Return the UTC day of a time text as `YYYYMMDD`."""
+    return dt[:4] + dt[5:7] + dt[8:10]
+
+
+def encode(record: Record) -> bytes:
+    """Return a record as one line of JSON."""
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+
+def decode(raw: bytes, key: str = "eid") -> Record:
+    """Return the record in a text; raises NotARecordError with a sentence for anything else.
+
+    `key` is the member that names it: `eid`, or `fid` for a failed record.
+    """
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise NotARecordError(f"is not JSON: {exc}") from exc
+    if not isinstance(record, dict):
+        raise NotARecordError("is JSON, but no object")
+    if record.get("v") != FORMAT:
+        raise NotARecordError(f"has format version {record.get('v')!r}; this release reads {FORMAT}")
+    if not isinstance(record.get(key), str) or not _EID.fullmatch(record[key]):
+        raise NotARecordError(f"has no id ({key})")
+    if not _is_time(record.get("dt")):
+        raise NotARecordError("has no time (dt)")
+    return record
+
+
+def _is_time(value: object) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        time_us(value)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A failed record: a beacon that was rejected or a record that BigQuery refused, with its reason.
+
+    `stage` is `rules` (arms answered 400 or 403: it was never accepted) or `write` (it was accepted, and its raw text
+    is whole). `raw` of a rejected beacon is cut at 8 KiB.
+    """
+
+    fid: str
+    dt: str
+    site: str
+    stage: str
+    reason: str
+    raw: str
+    eid: str | None = None
+
+    def encode(self) -> bytes:
+        """Return the failed record as one line of JSON."""
+        return encode({"v": FORMAT} | {name: getattr(self, name) for name in self.__slots__})

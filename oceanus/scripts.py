@@ -1,0 +1,204 @@
+"""The Lua scripts that change what is in Redis: each safe to repeat, and safe when it runs late.
+
+They follow the delivery protocol that was tried on a model with lost, late and repeated commands. Three rules hold
+everywhere: a drain's script looks at the owner and the token before it changes anything; it begins with a DEL of a key
+that is never there, which Redis never refuses, so that the rest runs at the memory ceiling too; and nothing that can
+fail stands between the change and its mark, because Lua does not roll back.
+Source of the second rule: redis.io/docs/latest/develop/programmability (a script is refused at its first write only).
+"""
+
+# KEYS none: see above. A push has no such line: at the ceiling it is refused, as it should be.
+_ALLOW = "redis.call('DEL', KEYS[1])\n"
+
+# ledger(key, ARGV, first): lines of minute (YYYYMMDDHHMM), kind, count, digest, from ARGV[first] to the end.
+# pcall, because a foreign value in the ledger must not undo what was moved.
+_LEDGER = """
+local function count(key, field, n, digest)
+  redis.pcall('HINCRBY', key, field, n)
+  redis.pcall('HINCRBY', key, field .. 'd', digest)
+end
+local function ledger(key, first)
+  for i = first, #ARGV, 4 do
+    local minute, kind = ARGV[i], ARGV[i + 1]
+    local hour = key .. ':' .. string.sub(minute, 1, 10)
+    count(hour, string.sub(minute, 11, 12) .. kind, ARGV[i + 2], ARGV[i + 3])
+    redis.pcall('EXPIRE', hour, 691200)
+    count(key, string.sub(minute, 1, 8) .. kind, ARGV[i + 2], ARGV[i + 3])
+  end
+end
+"""
+
+# Every push names its site and opens the ledger's epoch, so that a Redis that was emptied under arms is known again.
+# KEYS list pushed ledger alerts live sites epoch
+# ARGV seq alerts_cap publish minute kind count digest last_ms site records..
+PUSH = """
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local seq = tonumber(ARGV[1])
+if seq <= last then return 'DUP' end
+if seq > last + 1 then return 'GAP' end
+for _, key in ipairs({KEYS[1], KEYS[4]}) do
+  local t = redis.call('TYPE', key).ok
+  if t ~= 'list' and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no list') end
+end
+local cap = tonumber(ARGV[2])
+for i = 10, #ARGV, 1000 do
+  redis.call('LPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+  if cap > 0 then redis.call('LPUSH', KEYS[4], unpack(ARGV, i, math.min(i + 999, #ARGV))) end
+end
+if cap > 0 then redis.call('LTRIM', KEYS[4], 0, cap - 1) end
+redis.call('SET', KEYS[2], seq, 'EX', 2592000)
+local hour = KEYS[3] .. ':' .. string.sub(ARGV[4], 1, 10)
+for key, field in pairs({[hour] = string.sub(ARGV[4], 11, 12), [KEYS[3]] = string.sub(ARGV[4], 1, 8)}) do
+  redis.pcall('HINCRBY', key, field .. ARGV[5], ARGV[6])
+  redis.pcall('HINCRBY', key, field .. ARGV[5] .. 'd', ARGV[7])
+end
+redis.pcall('EXPIRE', hour, 691200)
+redis.pcall('HSET', KEYS[3], 'last', ARGV[8])
+redis.pcall('SADD', KEYS[6], ARGV[9])
+redis.pcall('SET', KEYS[7], ARGV[8], 'NX')
+if ARGV[3] == '1' then
+  for i = 10, #ARGV do redis.pcall('PUBLISH', KEYS[5], ARGV[i]) end
+end
+return 'OK'
+"""
+
+# KEYS none writer workers lease; ARGV writer lease_ms
+REGISTER = (
+    _ALLOW
+    + """
+redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+redis.call('SADD', KEYS[3], ARGV[1])
+redis.call('SET', KEYS[4], 1, 'PX', ARGV[2])
+return 'OK'
+"""
+)
+
+# KEYS none writer lease; ARGV actor lease_ms
+BEAT = (
+    _ALLOW
+    + """
+if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 'GONE' end
+redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
+return 'OK'
+"""
+)
+
+# KEYS none list claim writer; ARGV writer rows bytes whole(0/1)
+# -> token table stream offset moved moved_bytes length, rows if asked for (newest first, as in the list)
+CLAIM = (
+    _ALLOW
+    + """
+if redis.call('HGET', KEYS[4], 'owner') ~= ARGV[1] then return 'GONE' end
+local moved, size, rows, bytes = 0, 0, tonumber(ARGV[2]), tonumber(ARGV[3])
+if redis.call('HEXISTS', KEYS[4], 'n') == 0 then
+  while moved < rows and size < bytes do
+    local one = redis.call('LMOVE', KEYS[2], KEYS[3], 'RIGHT', 'LEFT')
+    if not one then break end
+    moved, size = moved + 1, size + #one
+  end
+  if moved > 0 then redis.call('HSET', KEYS[4], 'token', redis.call('HINCRBY', KEYS[4], 'batch', 1)) end
+end
+local m = redis.call('HMGET', KEYS[4], 'token', 'table', 'stream', 'offset')
+local whole = {}
+if ARGV[4] == '1' then whole = redis.call('LRANGE', KEYS[3], 0, -1) end
+return {m[1] or '', m[2] or '', m[3] or '', m[4] or '', moved, size, redis.call('LLEN', KEYS[3]), whole}
+"""
+)
+
+# KEYS none claim writer; ARGV actor token table new_stream -> stream offset
+ASSIGN = (
+    _ALLOW
+    + """
+if redis.call('HGET', KEYS[3], 'owner') ~= ARGV[1] then return 'GONE' end
+if redis.call('HGET', KEYS[3], 'token') ~= ARGV[2] then return 'RELOAD' end
+local m = redis.call('HMGET', KEYS[3], 'stream', 'offset', 'table')
+if m[1] then
+  if m[3] == ARGV[3] then return {m[1], m[2]} end
+  return 'RELOAD'
+end
+local stream = redis.call('HGET', KEYS[3], 'stream:' .. ARGV[3])
+if not stream then
+  if ARGV[4] == '' then return 'STREAM' end
+  stream = ARGV[4]
+  redis.call('HSET', KEYS[3], 'stream:' .. ARGV[3], stream, 'next:' .. ARGV[3], 0)
+end
+local offset = redis.call('HGET', KEYS[3], 'next:' .. ARGV[3])
+redis.call('HSET', KEYS[3], 'table', ARGV[3], 'stream', stream, 'offset', offset, 'n', redis.call('LLEN', KEYS[2]))
+return {stream, offset}
+"""
+)
+
+# KEYS none claim writer ledger; ARGV actor token, ledger lines..
+SETTLE = (
+    _ALLOW
+    + _LEDGER
+    + """
+if redis.call('HGET', KEYS[3], 'owner') ~= ARGV[1] then return 'GONE' end
+if redis.call('HGET', KEYS[3], 'done') == ARGV[2] then return 'OK' end
+if redis.call('HGET', KEYS[3], 'token') ~= ARGV[2] then return 'RELOAD' end
+local n, t = redis.call('LLEN', KEYS[2]), redis.call('HGET', KEYS[3], 'table')
+if n ~= tonumber(redis.call('HGET', KEYS[3], 'n')) then return redis.error_reply('BROKEN claim') end
+redis.call('UNLINK', KEYS[2])
+redis.call('HSET', KEYS[3], 'done', ARGV[2])
+redis.call('HINCRBY', KEYS[3], 'next:' .. t, n)
+redis.call('HDEL', KEYS[3], 'token', 'table', 'stream', 'offset', 'n')
+ledger(KEYS[4], 3)
+return 'OK'
+"""
+)
+
+# Rows of a claim by a flag each: k keep, b back to the list's old end, f to failed, l landed already (both leave it).
+# KEYS none list claim writer failed ledger; ARGV actor token drop_stream(0/1) flags n_failed, failed.., ledger lines..
+SORT = (
+    _ALLOW
+    + _LEDGER
+    + """
+if redis.call('HGET', KEYS[4], 'owner') ~= ARGV[1] then return 'GONE' end
+if redis.call('HGET', KEYS[4], 'token') ~= ARGV[2] then return 'RELOAD' end
+local rows, flags, kept, failed = redis.call('LRANGE', KEYS[3], 0, -1), ARGV[4], 0, tonumber(ARGV[5])
+if #rows ~= #flags then return 'RELOAD' end
+redis.call('DEL', KEYS[3])
+for i = 1, #rows do
+  local flag = string.sub(flags, i, i)
+  if flag == 'k' then redis.call('RPUSH', KEYS[3], rows[i]); kept = kept + 1
+  elseif flag == 'b' then redis.call('RPUSH', KEYS[2], rows[i]) end
+end
+for i = 6, 5 + failed do redis.call('LPUSH', KEYS[5], ARGV[i]) end
+ledger(KEYS[6], 6 + failed)
+local t = redis.call('HGET', KEYS[4], 'table')
+if ARGV[3] == '1' and t then redis.call('HDEL', KEYS[4], 'stream:' .. t, 'next:' .. t) end
+if kept == 0 or ARGV[3] == '1' then
+  redis.call('HDEL', KEYS[4], 'table', 'stream', 'offset', 'n')
+  if kept == 0 then redis.call('HDEL', KEYS[4], 'token') end
+elseif redis.call('HEXISTS', KEYS[4], 'n') == 1 then
+  redis.call('HSET', KEYS[4], 'n', kept)
+end
+if kept > 0 then redis.call('HSET', KEYS[4], 'token', redis.call('HINCRBY', KEYS[4], 'batch', 1)) end
+return 'OK'
+"""
+)
+
+# KEYS none claim writer lease; ARGV by lease_ms -> token table stream offset rows
+ADOPT = (
+    _ALLOW
+    + """
+if redis.call('EXISTS', KEYS[4]) == 1 then return 'BUSY' end
+if redis.call('EXISTS', KEYS[3]) == 0 then return 'NONE' end
+redis.call('HSET', KEYS[3], 'owner', ARGV[1])
+redis.call('SET', KEYS[4], 1, 'PX', ARGV[2])
+local m = redis.call('HMGET', KEYS[3], 'token', 'table', 'stream', 'offset')
+return {m[1] or '', m[2] or '', m[3] or '', m[4] or '', redis.call('LRANGE', KEYS[2], 0, -1)}
+"""
+)
+
+# KEYS none claim writer lease workers; ARGV by writer
+FORGET = (
+    _ALLOW
+    + """
+if redis.call('EXISTS', KEYS[3]) == 1 and redis.call('HGET', KEYS[3], 'owner') ~= ARGV[1] then return 'NO' end
+if redis.call('EXISTS', KEYS[2]) == 1 then return 'NO' end
+redis.call('DEL', KEYS[3], KEYS[4])
+redis.call('SREM', KEYS[5], ARGV[2])
+return 'OK'
+"""
+)

@@ -1,0 +1,283 @@
+"""Settings: every environment variable with its default, its parser and a sentence; read once, then frozen.
+
+A process declares the group it needs as a frozen dataclass and calls `read`. A bad value stops the start with one
+line that names the variable. This is the only module that knows the environment.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from oceanus.errors import MisconfiguredError
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+Network = IPv4Network | IPv6Network
+
+IGNORED = (
+    "MAX_CHUNK_NUM",
+    "SERIAL_INTERVAL_SECOND",
+    "BRPOP_TIMEOUT",
+    "CONNECTION_RETRY",
+    "WRITING_RETRY",
+    "RETRY_INTERVAL_BASE",
+    "MAIN_PROCESS_TIMEOUT",
+    "BQ_CONNECT_RETRY",
+    "BQ_CONNECT_RETRY_BASE",
+)
+
+
+def text(value: str) -> str:
+    """Take the value as it is."""
+    return value
+
+
+def required(value: str) -> str:
+    """Take any value but the empty one."""
+    if not value:
+        raise ValueError("must be set")
+    return value
+
+
+def natural(value: str) -> int:
+    """Take a whole number of at least 0."""
+    if not value.isascii() or not value.isdigit():
+        raise ValueError("must be a whole number of at least 0")
+    return int(value)
+
+
+def positive(value: str) -> int:
+    """Take a whole number of at least 1."""
+    if natural(value) == 0:
+        raise ValueError("must be a whole number of at least 1")
+    return int(value)
+
+
+def port(value: str) -> int:
+    """Take a port number, or an address that ends with one: Kubernetes may set `tcp://10.0.0.1:6379`."""
+    number = natural(value.rpartition(":")[2])
+    if number > 65535:
+        raise ValueError("must be a port number of at most 65535")
+    return number
+
+
+def number(value: str) -> float:
+    """Take a number above 0."""
+    try:
+        parsed = float(value)
+    except ValueError:
+        parsed = 0.0
+    if not 0 < parsed < 1e9:
+        raise ValueError("must be a number above 0")
+    return parsed
+
+
+def switch(value: str) -> bool:
+    """Take 1/0, true/false, yes/no, on/off."""
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.lower() in ("", "0", "false", "no", "off"):
+        return False
+    raise ValueError("must be 1 or 0")
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Take networks in CIDR form, separated by commas or blanks."""
+    try:
+        return tuple(ip_network(part) for part in value.replace(",", " ").split())
+    except ValueError as exc:
+        raise ValueError(f"must be networks such as 192.168.0.0/16, separated by commas: {exc}") from exc
+
+
+def level(value: str) -> str:
+    """Take a log level of the standard library."""
+    if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return value.upper()
+
+
+def log_format(value: str) -> str:
+    """Take `text` or `json`."""
+    if value not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return value
+
+
+def dataset(value: str) -> str:
+    """Take a BigQuery dataset name: letters, digits, underscores; up to 1,000, of which `_failed` takes seven."""
+    if not value.replace("_", "").isalnum() or not value.isascii() or len(value) > 1000:
+        raise ValueError("must be set to a dataset name of letters, digits and underscores")
+    return value
+
+
+def prefix(value: str) -> str:
+    """Take what may stand before a table name: letters, digits, underscores, or nothing."""
+    if value and (not value.replace("_", "a").isalnum() or not value.isascii()):
+        raise ValueError("must hold letters, digits and underscores only")
+    return value
+
+
+def var(name: str, default: str | None, parse: Callable[[str], Any], meaning: str) -> Any:
+    """Declare a variable; a default of None means that it must be set."""
+    return field(metadata={"name": name, "default": default, "parse": parse, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """How a process speaks."""
+
+    level: str = var("LOG_LEVEL", "WARNING", level, "least level that is logged")
+    format: str = var("LOG_FORMAT", "text", log_format, "`text` for people, `json` for Cloud Logging")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """Where Redis is."""
+
+    host: str = var("REDIS_PD_SERVICE_HOST", "localhost", required, "host of Redis")
+    port: int = var("REDIS_PD_SERVICE_PORT", "6379", port, "port of Redis")
+    password: str = var("REDIS_PASSWORD", "", text, "password of Redis, if it asks for one")
+    tls: bool = var("REDIS_TLS", "0", switch, "1: speak TLS to Redis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarehouseSettings:
+    """Where BigQuery is, and what is ours in it."""
+
+    project: str = var("PROJECT_ID", None, required, "Google Cloud project")
+    dataset: str = var("DATA_SET", None, dataset, "dataset of the sites' tables; failed records go to `<it>_failed`")
+    table_prefix: str = var("BQ_TABLE_PREFIX", "", prefix, "put before each site's table name")
+    location: str = var("BQ_LOCATION", "US", required, "where a dataset is created")
+    emulator: str = var("BIGQUERY_EMULATOR_HOST", "", text, "http://host:port of a local BigQuery")
+    storage_emulator: str = var("BIGQUERY_STORAGE_EMULATOR_HOST", "", text, "host:port of its Storage API (gRPC)")
+    credentials: str = var("GOOGLE_APPLICATION_CREDENTIALS", "", text, "key file; empty: what the machine provides")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitesSettings:
+    """Where sites.yaml is."""
+
+    file: str = var("SITES_FILE", None, required, "path of sites.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmsSettings:
+    """The collector."""
+
+    log: LogSettings
+    redis: RedisSettings
+    sites: SitesSettings
+    host: str = var("HOST", "0.0.0.0", required, "address to listen on")  # noqa: S104 - a container's only way out
+    port: int = var("PORT", "8080", port, "port to listen on")
+    workers: int = var("WORKERS", "1", positive, "gunicorn worker processes")
+    trusted_proxies: int = var("TRUSTED_PROXIES", "0", natural, "hops in front whose X-Forwarded-For is believed")
+    trust_token: str = var("TRUST_TOKEN", "", text, "what a trusted caller sends as `Authorization: Bearer`")
+    internal: tuple[Network, ...] = var(
+        "INTERNAL_IPS_V4", "192.168.0.0/16", networks, "who may see debug, /metrics and /rstatus details (and loopback)"
+    )
+    public_host: str = var("OCEANUS_ARMS_HOST", "", text, "replaces {%oceanus_host%} in /static files")
+    delay_limit_rate: float = var("REDIS_DELAY_LIMIT_RATE", "2", number, "batches queued before /rstatus says 503")
+    push_seconds: float = var("REDIS_PUSH_SECONDS", "2", number, "how long a push waits for Redis before the 503")
+    failed_per_minute: int = var("FAILED_PER_MINUTE", "100", positive, "failed beacons kept whole, a site and minute")
+    gaze_connections: int = var("GAZE_CONNECTIONS", "1000", natural, "connections that /gaze may hold open, per worker")
+    grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class R2bqSettings:
+    """The drain."""
+
+    log: LogSettings
+    redis: RedisSettings
+    sites: SitesSettings
+    warehouse: WarehouseSettings
+    internal: tuple[Network, ...] = var(
+        "INTERNAL_IPS_V4", "192.168.0.0/16", networks, "who may see /metrics and /hc (and loopback)"
+    )
+    port: int = var("PORT", "8081", port, "port of /metrics and /hc")
+    max_append_bytes: int = var(
+        "MAX_APPEND_BYTES", "3000000", positive, "largest append; a local BigQuery ends at 4 MiB"
+    )
+    max_open_appends: int = var("MAX_OPEN_APPENDS", "6", positive, "sites written at the same time")
+    grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableManagerSettings:
+    """The keeper of tables."""
+
+    log: LogSettings
+    sites: SitesSettings
+    warehouse: WarehouseSettings
+    internal: tuple[Network, ...] = var(
+        "INTERNAL_IPS_V4", "192.168.0.0/16", networks, "who may see /metrics and /hc (and loopback)"
+    )
+    port: int = var("PORT", "8082", port, "port of /metrics and /hc")
+    interval_seconds: float = var("INTERVAL_SECOND", "30", number, "seconds between two looks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpSettings:
+    """`oceanus up` and the commands that look for what it runs."""
+
+    port: int = var("PORT", "8080", port, "port of arms")
+    data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")
+    sites_file: str = var("SITES_FILE", "", text, "path of sites.yaml; empty: the sample")
+    project: str = var("PROJECT_ID", "", text, "set: run against this project's BigQuery")
+    dataset: str = var("DATA_SET", "oceanus", dataset, "dataset of the sites' tables")
+    emulator: str = var("BIGQUERY_EMULATOR_HOST", "", text, "a local BigQuery that runs already")
+    redis_host: str = var("REDIS_PD_SERVICE_HOST", "", text, "a Redis that runs already")
+    trust_token: str = var("TRUST_TOKEN", "", text, "empty: one is minted into DATA_DIR")
+    grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+
+
+def read[S](group: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """Return `group` read from `environ` (the process's own by default).
+
+    Raises MisconfiguredError with one line for every variable that is missing or wrong.
+    """
+    mistakes: list[str] = []
+    settings = _read(group, os.environ if environ is None else environ, mistakes)
+    if mistakes or settings is None:
+        raise MisconfiguredError(mistakes)
+    return settings
+
+
+def ignored(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the variables of the original that are set and mean nothing any more."""
+    present = os.environ if environ is None else environ
+    return [name for name in IGNORED if name in present]
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of the environment, to hand to a child process."""
+    return dict(os.environ)
+
+
+def multiprocess_folder() -> str | None:
+    """Return the folder in which prometheus_client shares the metrics of several workers, if there is one."""
+    return os.environ.get(MULTIPROCESS)
+
+
+def _read[S](group: type[S], environ: Mapping[str, str], mistakes: list[str]) -> S | None:
+    before = len(mistakes)
+    values = {member.name: _value(member, environ, mistakes) for member in fields(group)}  # type: ignore[arg-type]
+    return group(**values) if len(mistakes) == before else None
+
+
+def _value(member: "Field[Any]", environ: Mapping[str, str], mistakes: list[str]) -> object:
+    if isinstance(member.type, type) and is_dataclass(member.type):
+        return _read(member.type, environ, mistakes)
+    if "name" not in member.metadata:
+        return None if member.default is MISSING else member.default
+    name, default = member.metadata["name"], member.metadata["default"]
+    raw = environ.get(name, "").strip() or default
+    if raw is None:
+        mistakes.append(f"{name} is not set: {member.metadata['meaning']}")
+        return None
+    try:
+        return member.metadata["parse"](raw)
+    except ValueError as exc:
+        mistakes.append(f"{name}={raw!r}: {exc} ({member.metadata['meaning']})")
+        return None

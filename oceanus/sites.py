@@ -1,0 +1,408 @@
+"""Sites: what sites.yaml declares, read whole, checked whole, and then fixed.
+
+Every mistake in the file becomes one line that names file, site or shape, field and remedy; all are reported at once.
+"""
+
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from oceanus.errors import MisconfiguredError
+from oceanus.rules import MAKES, RuleValidator, Step, step
+
+METHODS = ("swallow", "gaze", "pierce", "pirate")
+SOURCES = ("query", "form", "header", "clock", "address", "device")
+TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
+POLICIES = ("keep", "anonymous", "drop")
+# Parameters that mean something to arms itself, so that no field may be called so; `eid` is in every record already.
+RESERVED = ("debug", "cid", "re", "v", "eid")
+# What PyYAML lets out for values such as 2026-13-45, !!int x or a thousand open brackets.
+_ESCAPES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+SAMPLE = Path(__file__).with_name("sample_sites.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a record: where its value comes from, what it must be, and the column it fills."""
+
+    name: str
+    source: str
+    argument: str
+    normal: tuple[Step, ...]
+    rule: Mapping[str, Any]
+    type: str
+    mode: str
+    description: str
+    anonymous: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """When to write: as soon as `rows` wait, or the oldest has waited `seconds`."""
+
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableForm:
+    """How a site's rows are stored: `partitioned` (one table) or `daily` (a table for each UTC day)."""
+
+    name: str
+    form: str
+    cluster: tuple[str, ...]
+    expiry_days: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """Which pages may read the answers; with `enforce`, only their beacons are taken. Empty: any page."""
+
+    allow: frozenset[str]
+    enforce: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """What happens to a visitor who objects, and what is blanked in addresses for everyone."""
+
+    policy: str
+    consent: str | None
+    mask: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One site and all that arms, r2bq and table_manager know of it."""
+
+    name: str
+    method: str
+    description: str
+    fields: tuple[Field, ...]
+    batch: Batch
+    table: TableForm
+    origins: Origins
+    privacy: Privacy
+    unknown: str | None
+    alerts: bool
+    cookie_domain: str | None
+    callers: str
+
+
+class Sites(Mapping[str, Site]):
+    """All sites by name, in the order of the file."""
+
+    def __init__(self, sites: list[Site]) -> None:
+        self._sites = {site.name: site for site in sites}
+
+    def __getitem__(self, name: str) -> Site:
+        return self._sites[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def first(self, method: str) -> Site | None:
+        """Return the first site of `method`: the one that a path without a site means."""
+        return next((site for site in self.values() if site.method == method), None)
+
+
+def load(path: str) -> Sites:
+    """Read and check the file at `path`; raises MisconfiguredError with a line for each mistake."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise MisconfiguredError([f"{path}: cannot be read: {exc}; set SITES_FILE to your sites.yaml"]) from exc
+    return parse(text, path)
+
+
+def parse(text: str, file: str = "sites.yaml") -> Sites:
+    """Return the sites that `text` declares; raises MisconfiguredError with a line for each mistake."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses a repeated key
+    except (yaml.YAMLError, *_ESCAPES) as exc:
+        raise MisconfiguredError([f"{file}: is not YAML: {' '.join(str(exc).split())}"]) from exc
+    reader = _Reader(file)
+    sites = reader.sites(document)
+    if reader.mistakes:
+        raise MisconfiguredError(reader.mistakes)
+    return Sites(sites)
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _column(value: Any) -> bool:
+    return isinstance(value, str) and bool(_COLUMN.fullmatch(value))
+
+
+def _natural(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+class _Reader:
+    """Turns the parsed file into sites and keeps every mistake on the way."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.mistakes: list[str] = []
+
+    def wrong(self, place: str, sentence: str) -> None:
+        self.mistakes.append(f"{self.file}: {place}: {sentence}" if place else f"{self.file}: {sentence}")
+
+    def sites(self, document: Any) -> list[Site]:
+        top = self.mapping(document, "", {"shapes", "sites"})
+        declared = self.mapping(top.get("shapes"), "shapes")
+        shapes = {str(name): self.shape(str(name), declared) for name in declared}
+        listed = self.mapping(top.get("sites"), "sites")
+        if not listed and not self.mistakes:
+            self.wrong("sites", "is empty: declare at least one site")
+        sites = [self.site(name, body, shapes) for name, body in listed.items()]
+        self.check_table_names(sites)
+        return [site for site in sites if site is not None]
+
+    def check_table_names(self, sites: list[Site | None]) -> None:
+        taken = {"audit": "oceanus's own"}
+        for site in filter(None, sites):
+            name, owner = site.table.name, f"site {site.name}'s"
+            first = taken.setdefault(name.lower(), owner)
+            if first != owner:
+                self.wrong(f"site {site.name}", f"table {name} is {first}: give it another table name")
+
+    # --- shapes and their fields
+
+    def shape(self, name: str, declared: dict[str, Any]) -> tuple[Field, ...]:
+        bodies = self.shape_fields(name, declared, ())
+        if not bodies and not self.mistakes:
+            self.wrong(f"shape {name}", "has no fields")
+        fields = tuple(filter(None, (self.field(name, key, body) for key, body in bodies.items())))
+        self.check_devices(name, fields)
+        if bodies and (not isinstance(bodies.get("dt"), dict) or bodies["dt"].get("from") != "clock"):
+            self.wrong(f"shape {name}", "needs a field dt with from: clock, the time that tables are divided by")
+        return fields
+
+    def shape_fields(self, name: str, declared: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
+        """Return the fields of a shape with those it extends below them, as written."""
+        place = f"shape {name}"
+        body = self.mapping(declared.get(name), place, {"description", "extends", "fields"})
+        own = self.mapping(body.get("fields"), f"{place}, fields")
+        parent = body.get("extends")
+        if parent is None:
+            return own
+        if not isinstance(parent, str) or parent not in declared or parent == name or parent in above:
+            self.wrong(place, f"extends: {parent!r} is no other shape of this file")
+            return own
+        inherited = dict(self.shape_fields(parent, declared, (*above, name)))
+        for key, change in own.items():
+            base = inherited.get(key)
+            inherited[key] = base | change if isinstance(base, dict) and isinstance(change, dict) else change
+        return inherited
+
+    def field(self, shape: str, name: Any, body: Any) -> Field | None:
+        place, before = f"shape {shape}, field {name}", len(self.mistakes)
+        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+            self.wrong(
+                place, "a field's name is a column's: small letters, digits, underscores, at most 64, no digit first"
+            )
+        elif name in RESERVED:
+            self.wrong(place, f"this name is taken: {', '.join(RESERVED)} mean something to arms itself")
+        keys = {"from", "normal", "rule", "type", "mode", "description", "anonymous"}
+        given = self.mapping(body, place, keys)
+        source, _, argument = str(given.get("from", "")).partition(":")
+        if source not in SOURCES or (source in ("header", "device")) != bool(argument):
+            known = "query, form, header:NAME, clock, address or device:FIELD"
+            self.wrong(place, f"from: {given.get('from')!r} is not one of {known}")
+        column = self.choice(given, place, "type", TYPES, "STRING")
+        listed = given.get("normal", [])
+        normal = self.normal(listed, place)
+        if column in MAKES and isinstance(listed, list) and MAKES[column] not in listed:
+            self.wrong(place, f"type: {column} needs the step {MAKES[column]} in normal")
+        if column == "TIMESTAMP" and source != "clock":
+            self.wrong(place, "type: TIMESTAMP is for from: clock; take a time from a page as a STRING")
+        read = Field(
+            name=str(name),
+            source=source,
+            argument=argument,
+            normal=normal,
+            rule=self.rule(given.get("rule", {}), place),
+            type=column,
+            mode=self.choice(given, place, "mode", ("NULLABLE", "REQUIRED"), "NULLABLE"),
+            description=self.value(given, place, "description", _text, "a text", ""),
+            anonymous=self.choice(given, place, "anonymous", ("keep", "blank", "cut"), "keep"),
+        )
+        self.check_required(read, place)
+        return read if len(self.mistakes) == before else None
+
+    def check_required(self, field: Field, place: str) -> None:
+        """A REQUIRED column must be filled by every record, or BigQuery would refuse good beacons."""
+        certain = field.source in ("clock", "device") or field.rule.get("required") or "default" in field.rule
+        if field.mode == "REQUIRED" and not certain:
+            self.wrong(place, "mode: REQUIRED needs required: true or a default in its rule")
+        if field.mode == "REQUIRED" and field.anonymous == "blank" and field.type != "STRING":
+            self.wrong(place, f"anonymous: blank cannot leave a REQUIRED {field.type} empty: make it NULLABLE")
+        if field.anonymous == "cut" and field.source != "address" and field.rule.get("check_with") != "address":
+            self.wrong(place, "anonymous: cut is for addresses: from: address, or a rule with check_with: address")
+
+    def check_devices(self, shape: str, fields: tuple[Field, ...]) -> None:
+        names = [field.name for field in fields]
+        for field in fields:
+            if field.source == "device" and field.argument not in names[: names.index(field.name)]:
+                self.wrong(
+                    f"shape {shape}, field {field.name}", f"from: device:{field.argument} needs that field above it"
+                )
+
+    def normal(self, given: Any, place: str) -> tuple[Step, ...]:
+        steps: list[Step] = []
+        for entry in given if isinstance(given, list) else [None]:
+            one = entry if isinstance(entry, dict) and len(entry) == 1 else {entry: None} if _text(entry) else None
+            if one is None:
+                self.wrong(place, "normal: must be a list of steps, such as [lower, {cut: 512}]")
+                continue
+            for name, argument in one.items():
+                try:
+                    steps.append(step(str(name), argument))
+                except ValueError as exc:
+                    self.wrong(place, str(exc))
+        return tuple(steps)
+
+    def rule(self, given: Any, place: str) -> dict[str, Any]:
+        rule = self.mapping(given, f"{place}, rule")
+        try:
+            RuleValidator({"value": dict(rule)})
+            re.compile(rule.get("regex", ""))
+        except Exception as exc:  # noqa: BLE001 - Cerberus fails in many ways on a rule that it cannot read
+            self.wrong(place, f"rule: Cerberus does not take it: {' '.join(str(exc).split())}")
+        return rule
+
+    # --- sites
+
+    def site(self, name: Any, body: Any, shapes: dict[str, tuple[Field, ...]]) -> Site | None:
+        place, before = f"site {name}", len(self.mistakes)
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+            self.wrong(place, "a site's name is small letters, digits and underscores, a letter first, at most 63")
+        keys = {"method", "shape", "batch", "table", "origins", "privacy", "unknown"}
+        given = self.mapping(body, place, keys | {"alerts", "cookie_domain", "callers", "description"})
+        fields = shapes.get(str(given.get("shape")))
+        if fields is None:
+            self.wrong(place, f"shape: {given.get('shape')!r} is not one of {', '.join(shapes) or 'the shapes (none)'}")
+        unknown = self.value(given, place, "unknown", _column, "the name of a JSON column", None)
+        if unknown and (unknown in {field.name for field in fields or ()} or unknown in RESERVED):
+            self.wrong(place, f"unknown: {unknown} is a field already; give the column another name")
+        site = Site(
+            name=str(name),
+            method=self.choice(given, place, "method", METHODS, None),
+            description=self.value(given, place, "description", _text, "a text", ""),
+            fields=fields or (),
+            batch=self.batch(given.get("batch"), place),
+            table=self.table(given.get("table"), place, str(name), fields or ()),
+            origins=self.origins(given.get("origins"), place),
+            privacy=self.privacy(given.get("privacy"), place),
+            unknown=unknown,
+            alerts=self.value(given, place, "alerts", _boolean, "true or false", False),
+            cookie_domain=self.value(given, place, "cookie_domain", _text, "a domain", None),
+            callers=self.choice(given, place, "callers", ("token", "any"), "token"),
+        )
+        return site if len(self.mistakes) == before else None
+
+    def batch(self, body: Any, place: str) -> Batch:
+        given = self.mapping(body, f"{place}, batch", {"rows", "seconds"})
+        seconds = given.get("seconds", 1)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
+            self.wrong(f"{place}, batch", f"seconds: {seconds!r} must be a number above 0, at most 3600")
+            seconds = 1
+        rows = self.value(given, f"{place}, batch", "rows", _natural, "a whole number of at least 1", 50)
+        return Batch(rows=rows, seconds=float(seconds))
+
+    def table(self, body: Any, site: str, name: str, fields: tuple[Field, ...]) -> TableForm:
+        place = f"{site}, table"
+        given = self.mapping(body, place, {"name", "form", "cluster", "expiry_days"})
+        cluster = given.get("cluster", [])
+        names = {field.name for field in fields if field.type not in ("JSON", "FLOAT64")}
+        if not isinstance(cluster, list) or len(cluster) > 4 or (fields and not names.issuperset(map(str, cluster))):
+            self.wrong(place, f"cluster: {cluster!r} must be up to 4 fields of the shape that are not JSON or FLOAT64")
+            cluster = []
+        own = self.value(given, place, "name", _text, "a table name", name)
+        if not re.fullmatch(r"[A-Za-z0-9_]{1,200}", own):
+            self.wrong(place, f"name: {own!r} must be letters, digits and underscores")
+        days = self.value(given, place, "expiry_days", _natural, "a whole number of days, at least 1", None)
+        form = self.choice(given, place, "form", ("partitioned", "daily"), "partitioned")
+        return TableForm(name=own, form=form, cluster=tuple(map(str, cluster)), expiry_days=days)
+
+    def origins(self, body: Any, site: str) -> Origins:
+        place = f"{site}, origins"
+        given = self.mapping(body, place, {"allow", "enforce"})
+        allow = given.get("allow", [])
+        pattern = r"https?://[a-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?"
+        if not isinstance(allow, list) or not all(isinstance(one, str) and re.fullmatch(pattern, one) for one in allow):
+            self.wrong(place, "allow: must be a list of origins such as https://www.example.com, without a path")
+            allow = []
+        enforce = self.value(given, place, "enforce", _boolean, "true or false", False)
+        if enforce and not allow:
+            self.wrong(place, "enforce: true would refuse every page: list some in allow")
+        return Origins(allow=frozenset(allow), enforce=enforce)
+
+    def privacy(self, body: Any, site: str) -> Privacy:
+        place = f"{site}, privacy"
+        given = self.mapping(body, place, {"policy", "consent", "mask"})
+        mask = given.get("mask")
+        if mask is not None and (not isinstance(mask, list) or not all(map(_text, mask))):
+            self.wrong(place, "mask: must be a list of query parameters, such as [token, email]")
+            mask = None
+        return Privacy(
+            policy=self.choice(given, place, "policy", POLICIES, "keep"),
+            consent=self.value(given, place, "consent", _text, "the name of a query parameter", None),
+            mask=None if mask is None else frozenset(one.lower() for one in mask),
+        )
+
+    # --- single values
+
+    def mapping(self, value: Any, place: str, keys: set[str] | None = None) -> dict[Any, Any]:
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            self.wrong(place, f"must be a mapping (key: value), not {value!r}")
+            return {}
+        for key in value:
+            if keys is not None and key not in keys:
+                self.wrong(place, f"{key!r} is not known here; known: {', '.join(sorted(keys))}")
+        return value
+
+    def choice(self, given: dict[Any, Any], place: str, key: str, among: tuple[str, ...], default: str | None) -> str:
+        value = given.get(key, default)
+        if value in among:
+            return str(value)
+        sentence = "is missing" if value is None else f"{value!r} is not known"
+        self.wrong(place, f"{key}: {sentence}; choose one of {', '.join(among)}")
+        return among[0]
+
+    def value(self, given: dict[Any, Any], place: str, key: str, fits: Any, what: str, default: Any) -> Any:
+        value = given.get(key, default)
+        if key in given and not fits(value):
+            self.wrong(place, f"{key}: {value!r} must be {what}")
+            return default
+        return value

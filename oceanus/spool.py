@@ -1,0 +1,479 @@
+"""The spool: everything in Redis. All keys are spelled here, and every change is one of the scripts beside it.
+
+arms pushes (asynchronously, all waiting beacons in one trip); r2bq claims, sorts, assigns, settles and adopts; anyone
+may look. A call that got no answer raises SpoolUnclearError and its connection is closed: a late answer is never given
+to the next caller, and redis-py's own retries are off, because they would send a command twice unseen.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from oceanus import scripts
+from oceanus.errors import (
+    ClaimChangedError,
+    SpoolRefusedError,
+    SpoolUnclearError,
+    SpoolUnsafeError,
+    WriterGoneError,
+)
+from oceanus.settings import RedisSettings
+
+LEASE_MS = 3000
+CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
+ALERTS_CAP = 100_000
+SITES = "oceanus:sites"
+EPOCH = "oceanus:ledger:epoch"
+NEEDED = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "maxmemory-policy": "noeviction",
+    "no-appendfsync-on-rewrite": "no",
+}
+
+
+def key(site: str, name: str) -> str:
+    """Return the key `name` of a site; the braces keep all keys of a site in one slot."""
+    return f"oceanus:{{{site}}}:{name}"
+
+
+def list_key(site: str, source: str, name: str) -> str:
+    """Return a key that exists once per drained list: the queue's plain, the others' below their list's name."""
+    return key(site, name if source == "queue" else f"{source}:{name}")
+
+
+def new_id(host: str, pid: int) -> str:
+    """Return a new name for a writer or producer: one per start, never used again."""
+    return f"{host}-{pid}-{secrets.token_hex(6)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """One line of the ledger: how many records of a minute, and the sum of their digests."""
+
+    minute: str
+    kind: str
+    records: int
+    digest: int
+
+    def line(self) -> list[str | int]:
+        """Return the line as the scripts take it."""
+        return [self.minute, self.kind, self.records, self.digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Records of one site and minute, on their way to one list. `last_ms`: when the newest was received."""
+
+    site: str
+    source: str
+    minute: str
+    digest: int
+    last_ms: int
+    records: Sequence[bytes]
+    alerts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a writer holds: rows newest first, and once assigned their table, stream and offset."""
+
+    token: str
+    table: str
+    stream: str
+    offset: int
+    rows: list[bytes] = field(default_factory=list)
+    moved: int = 0
+    moved_bytes: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A writer's claim on a list of a site, and who acts on it: the writer itself, or the one that adopted it."""
+
+    site: str
+    source: str
+    writer: str
+    actor: str
+
+    def key(self, name: str) -> str:
+        """Return one of this writer's own keys: `claim`, `writer` or `lease`."""
+        return list_key(self.site, self.source, f"{name}:{self.writer}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits in one list: records, and the oldest as text."""
+
+    length: int
+    oldest: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A site as `oceanus status` shows it, straight from Redis."""
+
+    queue: int
+    claimed: int
+    waiting_failed: int
+    oldest: list[bytes]
+    ledger: dict[str, int]
+
+
+# ---------------------------------------------------------------------------------------------------------------- push
+
+
+class Pusher:
+    """The writing end, for arms: one flight at a time, numbered, so that a repeat is recognised.
+
+    The producer's name is new at each start, and again after anything that was not plainly stored, so that a late
+    command of the old one can never meet a number of the new one.
+    """
+
+    def __init__(self, client: "redis.asyncio.Redis", host: str, pid: int) -> None:
+        self._client = client
+        self._host, self._pid = host, pid
+        self._renew()
+
+    def _renew(self) -> None:
+        self._producer = new_id(self._host, self._pid)
+        self._seq: dict[str, int] = {}
+
+    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+        """Store every push or say why not; None at a push's place means that it is on Redis' disk.
+
+        A flight without an answer is repeated under its numbers until `seconds` are over; then SpoolUnclearError:
+        its records may be stored or not.
+        """
+        numbered = [(one, self._next(one.site)) for one in pushes]
+        deadline = time.monotonic() + seconds
+        try:
+            answers = await self._fly(numbered, deadline)
+        except BaseException:  # cancelled too: whatever was sent may still run, under the old name
+            self._renew()
+            raise
+        refused = [self._refusal(one, answer) for one, answer in zip(pushes, answers, strict=True)]
+        if any(refused):
+            self._renew()
+        return refused
+
+    async def ping(self) -> None:
+        """Raise SpoolError unless Redis answers and keeps what it acknowledges."""
+        try:
+            await self._client.ping()
+        except (redis.RedisError, TimeoutError) as exc:
+            raise _translate(exc) from exc
+
+    async def lengths(self, sites: Sequence[str]) -> list[int]:
+        """Return the length of each site's queue."""
+        try:
+            pipe = self._client.pipeline(transaction=False)
+            for site in sites:
+                pipe.llen(key(site, "queue"))
+            return [int(length) for length in await pipe.execute()]
+        except (redis.RedisError, TimeoutError) as exc:
+            raise _translate(exc) from exc
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    def _next(self, site: str) -> int:
+        self._seq[site] = self._seq.get(site, 0) + 1
+        return self._seq[site]
+
+    async def _fly(self, numbered: list[tuple[Push, int]], deadline: float) -> list[object]:
+        while True:
+            try:
+                pipe = self._client.pipeline(transaction=False)
+                for one, seq in numbered:
+                    pipe.eval(scripts.PUSH, 7, *self._arguments(one, seq))
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                    return await pipe.execute(raise_on_error=False)
+            except (redis.RedisError, TimeoutError) as exc:
+                failure = _translate(exc)
+                if not isinstance(failure, SpoolUnclearError) or time.monotonic() + 0.05 >= deadline:
+                    raise failure from exc
+                await asyncio.sleep(0.05)
+
+    def _arguments(self, one: Push, seq: int) -> list[Any]:
+        keys = [
+            key(one.site, one.source),
+            key(one.site, f"pushed:{self._producer}"),
+            key(one.site, "ledger"),
+            key(one.site, "alerts"),
+            key(one.site, "live"),
+            SITES,
+            EPOCH,
+        ]
+        accepted = one.source == "queue"
+        cap = ALERTS_CAP if one.alerts and accepted else 0
+        counts = [one.minute, "a" if accepted else "x", len(one.records), one.digest, one.last_ms]
+        return [*keys, seq, cap, int(accepted), *counts, one.site, *one.records]
+
+    def _refusal(self, one: Push, answer: object) -> SpoolRefusedError | None:
+        if answer in (b"OK", b"DUP"):
+            return None
+        if answer == b"GAP":
+            return SpoolRefusedError(f"{one.site}: Redis has forgotten pushes it had acknowledged (GAP)")
+        return SpoolRefusedError(f"{one.site}: {answer}")
+
+
+def connect_pusher(settings: RedisSettings, seconds: float, durable: bool = True) -> "redis.asyncio.Redis":
+    """Return a Pusher's client; each new connection first proves that Redis keeps what it answers."""
+    connected = {"redis_connect_func": _prove} if durable else {}
+    return redis.asyncio.Redis(
+        host=settings.host,
+        port=settings.port,
+        password=settings.password or None,
+        ssl=settings.tls,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=AsyncRetry(NoBackoff(), 0),
+        max_connections=4,
+        **cast(Any, connected),
+    )
+
+
+class _Unsafe(redis.ResponseError):
+    """Redis is not set up to keep what it acknowledges."""
+
+
+async def _prove(connection: AbstractConnection) -> None:
+    """Refuse a Redis whose configuration could lose what it acknowledged."""
+    await connection.on_connect()
+    await connection.send_command("CONFIG", "GET", *NEEDED)
+    answer = await connection.read_response()
+    flat = list(answer.items()) if isinstance(answer, dict) else list(zip(answer[::2], answer[1::2], strict=True))
+    found = {_text(name): _text(value) for name, value in flat}
+    wrong = [
+        f"{name} is {found.get(name, 'unknown')}, must be {need}"
+        for name, need in NEEDED.items()
+        if found.get(name) != need
+    ]
+    if wrong:
+        raise _Unsafe(f"Redis would not keep what it acknowledges: {'; '.join(wrong)} (see redis_pd/redis.conf)")
+
+
+# --------------------------------------------------------------------------------------------------------------- drain
+
+
+class Spool:
+    """The reading end, for r2bq and the operator's commands."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+
+    def register(self, holder: Holder) -> None:
+        """Make a writer known as the owner of a claim of its own."""
+        self._run(scripts.REGISTER, _keys(holder, "writer", "workers", "lease"), [holder.writer, LEASE_MS])
+
+    def beat(self, holder: Holder) -> None:
+        """Renew the lease on a claim; raises WriterGoneError if the actor does not own it any more."""
+        self._run(scripts.BEAT, _keys(holder, "writer", "lease"), [holder.actor, LEASE_MS])
+
+    def claim(self, holder: Holder, rows: int, max_bytes: int, *, whole: bool = True) -> Claim:
+        """Move up to `rows` records or about `max_bytes` from the old end of the list into the claim.
+
+        An assigned claim is returned as it is. Repeat to fill it; `whole` asks for all its rows.
+        """
+        keys = _keys(holder, "list", "claim", "writer")
+        answer = self._run(scripts.CLAIM, keys, [holder.actor, min(rows, CHUNK_ROWS), max_bytes, int(whole)])
+        token, table, stream, offset, moved, size, length, found = cast(list[Any], answer)
+        return Claim(
+            token=_text(token),
+            table=_text(table),
+            stream=_text(stream),
+            offset=int(offset or 0),
+            rows=found,
+            moved=moved,
+            moved_bytes=size,
+            length=length,
+        )
+
+    def assign(self, holder: Holder, token: str, table: str, new_stream: str = "") -> tuple[str, int] | None:
+        """Fix table, stream and offset of the claim before it is written; None: a stream must be made first."""
+        answer = self._run(scripts.ASSIGN, _keys(holder, "claim", "writer"), [holder.actor, token, table, new_stream])
+        if answer == b"STREAM":
+            return None
+        stream, offset = cast(list[Any], answer)
+        return _text(stream), int(offset)
+
+    def settle(self, holder: Holder, token: str, counts: Sequence[Count]) -> None:
+        """Free a claim that is written, and count it."""
+        keys = _keys(holder, "claim", "writer", "ledger")
+        self._run(scripts.SETTLE, keys, [holder.actor, token, *_lines(counts)])
+
+    def sort(
+        self,
+        holder: Holder,
+        token: str,
+        flags: str,
+        *,
+        failed: Sequence[bytes] = (),
+        counts: Sequence[Count] = (),
+        drop_stream: bool = False,
+    ) -> None:
+        """Sort a claim's rows by a flag each: k keep, b back to the list, f failed (its records given), l landed."""
+        keys = _keys(holder, "list", "claim", "writer", "failed", "ledger")
+        arguments = [holder.actor, token, int(drop_stream), flags, len(failed), *failed, *_lines(counts)]
+        self._run(scripts.SORT, keys, arguments)
+
+    def adopt(self, holder: Holder) -> Claim | None:
+        """Take over the claim of a writer whose lease has lapsed; None if it lives or is no more."""
+        answer = self._run(scripts.ADOPT, _keys(holder, "claim", "writer", "lease"), [holder.actor, LEASE_MS])
+        if answer in (b"BUSY", b"NONE"):
+            return None
+        token, table, stream, offset, rows = cast(list[Any], answer)
+        return Claim(token=_text(token), table=_text(table), stream=_text(stream), offset=int(offset or 0), rows=rows)
+
+    def forget(self, holder: Holder) -> bool:
+        """Remove a writer whose claim is empty; return whether it is gone."""
+        keys = _keys(holder, "claim", "writer", "lease", "workers")
+        return self._run(scripts.FORGET, keys, [holder.actor, holder.writer]) == b"OK"
+
+    def beats(self, holders: Sequence[Holder]) -> list[bool]:
+        """Renew the lease of each writer in one round trip; return which are still their own owners."""
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for holder in holders:
+                keys = _keys(holder, "writer", "lease")
+                pipe.eval(scripts.BEAT, len(keys), *keys, holder.actor, LEASE_MS)
+            return [answer == b"OK" for answer in (pipe.execute() if holders else [])]
+
+    def lapsed(self, lists: Sequence[tuple[str, str]]) -> list[list[str]]:
+        """Return for each (site, list) the registered writers that show no sign of life."""
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for site, source in lists:
+                pipe.smembers(list_key(site, source, "workers"))
+            known = [sorted(map(_text, members)) for members in (pipe.execute() if lists else [])]
+            leases = [
+                list_key(*place, f"lease:{writer}")
+                for place, writers in zip(lists, known, strict=True)
+                for writer in writers
+            ]
+            for lease in leases:
+                pipe.exists(lease)
+            alive = dict(zip(leases, pipe.execute() if leases else [], strict=True))
+        return [
+            [writer for writer in writers if not alive[list_key(*place, f"lease:{writer}")]]
+            for place, writers in zip(lists, known, strict=True)
+        ]
+
+    def backlogs(self, lists: Sequence[tuple[str, str]]) -> list[Backlog]:
+        """Return what waits in each (site, list), in one round trip."""
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for site, source in lists:
+                pipe.llen(key(site, source))
+                pipe.lindex(key(site, source), -1)
+            answers = pipe.execute(raise_on_error=False)
+        pairs = zip(answers[::2], answers[1::2], strict=True)
+        return [
+            Backlog(length=0, oldest=None) if isinstance(length, Exception) else Backlog(length=length, oldest=oldest)
+            for length, oldest in pairs
+        ]
+
+    def sites(self) -> set[str]:
+        """Return every site that ever had records here."""
+        with _translated():
+            return {_text(one) for one in self._client.smembers(SITES)}
+
+    def look(self, site: str) -> Look:
+        """Return a site's lengths, oldest records and ledger totals, changing nothing."""
+        with _translated():
+            ledger = {_text(name): value for name, value in self._client.hgetall(key(site, "ledger")).items()}
+            writers = sorted(self._client.smembers(key(site, "workers")))
+            pipe = self._client.pipeline(transaction=False)
+            names = ["queue", *(f"claim:{_text(one)}" for one in writers)]
+            for name in names:
+                pipe.llen(key(site, name))
+                pipe.lindex(key(site, name), -1)
+            pipe.llen(key(site, "failed"))
+            *pairs, failed = pipe.execute()
+        lengths, oldest = pairs[::2], pairs[1::2]
+        numbers = {name: int(value) for name, value in ledger.items() if _is_number(value)}
+        return Look(
+            queue=lengths[0],
+            claimed=sum(lengths[1:]),
+            waiting_failed=failed,
+            oldest=[one for one in oldest if one is not None],
+            ledger=numbers,
+        )
+
+    def ping(self) -> None:
+        """Raise SpoolError unless Redis answers."""
+        with _translated():
+            self._client.ping()
+
+    def _run(self, script: str, keys: list[str], arguments: Sequence[Any]) -> object:
+        with _translated():
+            answer: object = self._client.eval(script, len(keys), *keys, *arguments)
+        if answer == b"GONE":
+            raise WriterGoneError(f"{keys[1]} belongs to another writer now")
+        if answer == b"RELOAD":
+            raise ClaimChangedError(f"{keys[1]} has changed")
+        return answer
+
+
+def connect(settings: RedisSettings, seconds: float = 5.0) -> "redis.Redis":
+    """Return the client for a Spool."""
+    return redis.Redis(
+        host=settings.host,
+        port=settings.port,
+        password=settings.password or None,
+        ssl=settings.tls,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn redis-py's errors into ours."""
+    try:
+        yield
+    except (redis.RedisError, TimeoutError) as exc:
+        raise _translate(exc) from exc
+
+
+def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
+    if isinstance(error, _Unsafe):
+        return SpoolUnsafeError(str(error))
+    if isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.BusyLoadingError):
+        return SpoolRefusedError(f"Redis refused: {error}")
+    return SpoolUnclearError(f"Redis gave no answer: {error or type(error).__name__}")
+
+
+def _keys(holder: Holder, *names: str) -> list[str]:
+    """Return the key that is never there, then those that `names` mean for this claim."""
+    site, source = holder.site, holder.source
+    shared = {"ledger": key(site, "ledger"), "failed": key(site, "failed"), "list": key(site, source)}
+    shared["workers"] = list_key(site, source, "workers")
+    return [key(site, "none"), *(shared.get(name) or holder.key(name) for name in names)]
+
+
+def _lines(counts: Sequence[Count]) -> list[str | int]:
+    return [part for count in counts for part in count.line()]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _is_number(value: bytes | str) -> bool:
+    return _text(value).removeprefix("-").isdigit()

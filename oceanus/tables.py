@@ -1,0 +1,211 @@
+"""Tables: which table a record belongs to by its `dt`, what columns that table has, and what its row is. Pure.
+
+r2bq makes missing day tables from the same plan by which table_manager makes all others.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+
+from oceanus.errors import NotARecordError
+from oceanus.records import Record, day, time_us
+from oceanus.sites import Field, Site
+
+Row = dict[str, Any]
+
+EID = "Event id: UUIDv7, one per accepted beacon; its time is the receive time."
+FAILED_EXPIRY_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as BigQuery names it."""
+
+    name: str
+    type: str = "STRING"
+    mode: str = "NULLABLE"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One wanted table. `path` is `dataset.table`; `key` is the column with each row's id; None partitions nothing."""
+
+    path: str
+    columns: tuple[Column, ...]
+    description: str
+    key: str = field(default="eid", compare=False)
+    partition: str | None = None
+    cluster: tuple[str, ...] = ()
+    expiry_days: int | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """Return the dataset's name."""
+        return self.path.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the table's name within its dataset."""
+        return self.path.partition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Where this deployment's tables are: its dataset and what stands before each table name."""
+
+    dataset: str
+    prefix: str = ""
+
+    def path(self, site: Site, dt: str) -> str:
+        """Return `dataset.table` of a record of `site` with the time `dt`."""
+        name = f"{self.dataset}.{self.prefix}{site.table.name}"
+        return f"{name}_{day(dt)}" if site.table.form == "daily" else name
+
+    def table(self, site: Site, dt: str) -> Table:
+        """Return the wanted table of a record of `site` with the time `dt`."""
+        daily = site.table.form == "daily"
+        return Table(
+            path=self.path(site, dt),
+            columns=_columns(site),
+            description=f"oceanus: {site.description or f'beacons of the site {site.name}'}",
+            partition=None if daily else "dt",
+            cluster=() if daily else site.table.cluster,
+            expiry_days=site.table.expiry_days,
+            labels={"managed_by": "oceanus", "site": site.name},
+        )
+
+    def tables(self, site: Site, now: datetime, tomorrow: date | None) -> Iterator[Table]:
+        """Yield the tables of `site` that must stand now: today's, and tomorrow's of the daily form."""
+        yield self.table(site, str(now.date()))
+        if site.table.form == "daily" and tomorrow is not None:
+            yield self.table(site, str(tomorrow))
+
+    @property
+    def failed(self) -> Table:
+        """Return the table of failed records: nullable text and times alone, so that it can refuse nothing."""
+        return Table(
+            path=f"{self.dataset}_failed.failed",
+            columns=(
+                Column("dt", "TIMESTAMP", description="When it failed: received (rules) or refused (write)."),
+                Column("site", description="Site it was sent to."),
+                Column("stage", description="rules: arms rejected the beacon; write: BigQuery refused the record."),
+                Column("reason", description="Why, in words; begins with the field or keyword it is about."),
+                Column("eid", description="Event id, where the record had one already."),
+                Column("raw", description="The beacon or record as text; a rejected beacon's is cut at 8 KiB."),
+                Column("fid", description="Id of this failed record, for `oceanus failed retry`."),
+            ),
+            key="fid",
+            description="oceanus: beacons that were rejected and records that BigQuery refused",
+            partition="dt",
+            cluster=("site", "stage"),
+            expiry_days=FAILED_EXPIRY_DAYS,
+            labels={"managed_by": "oceanus"},
+        )
+
+    @property
+    def audit(self) -> Table:
+        """Return the table of the audit's verdicts."""
+        counts = ("accepted", "settled", "failed", "in_flight", "rows", "missing", "doubled")
+        return Table(
+            path=f"{self.dataset}.audit",
+            columns=(
+                Column("dt", "TIMESTAMP", "REQUIRED", "When the audit looked."),
+                Column("site", "STRING", "REQUIRED", "Site that was audited."),
+                Column("bucket", "TIMESTAMP", "REQUIRED", "First moment of the minute or day that was judged."),
+                Column("span", "STRING", "REQUIRED", "minute or day."),
+                Column("verdict", "STRING", "REQUIRED", "agrees, open, missing or doubled."),
+                *(Column(name, "INT64", description=f"Records {name.replace('_', ' ')}.") for name in counts),
+                Column("epoch", "STRING", description="Since when this Redis counts."),
+                Column("eid", "STRING", description="Id of this verdict."),
+            ),
+            description="oceanus: does every accepted beacon stand in its table exactly once?",
+            partition="dt",
+            cluster=("site",),
+            labels={"managed_by": "oceanus"},
+        )
+
+
+def row(table: Table, record: Record) -> Row:
+    """Return the row of `record`: values as the Storage Write API takes them, TIMESTAMP in microseconds since 1970.
+
+    Raises NotARecordError, with the column in the sentence, for what this table could not take.
+    """
+    values: Row = {}
+    for column in table.columns:
+        value = record.get(column.name)
+        if value is not None:
+            values[column.name] = _VALUES[column.type](column.name, value)
+        elif column.mode == "REQUIRED":
+            raise NotARecordError(f"{column.name}: missing, and the column is REQUIRED")
+    lost = record.keys() - values.keys() - {"v"}
+    for name in lost:
+        if record[name] is not None:
+            raise NotARecordError(f"{name}: no field of the site any more")
+    return values
+
+
+def _columns(site: Site) -> tuple[Column, ...]:
+    declared = [_column(site, one) for one in site.fields]
+    if site.unknown:
+        kind = "STRING" if site.table.form == "daily" else "JSON"
+        declared.append(Column(site.unknown, kind, "NULLABLE", "Parameters that no field declares, as JSON."))
+    mode = "NULLABLE" if site.table.form == "daily" else "REQUIRED"
+    return (*declared, Column("eid", "STRING", mode, EID))
+
+
+def _column(site: Site, one: Field) -> Column:
+    kind = "STRING" if site.table.form == "daily" else one.type
+    return Column(one.name, kind, one.mode, one.description)
+
+
+def _string(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return orjson.dumps(value).decode()
+    raise NotARecordError(f"{name}: is no text")
+
+
+def _timestamp(name: str, value: object) -> int:
+    try:
+        return time_us(str(value))
+    except ValueError:
+        raise NotARecordError(f"{name}: is no time") from None
+
+
+def _json(name: str, value: object) -> str:
+    try:
+        orjson.loads(value)  # type: ignore[arg-type]
+    except orjson.JSONDecodeError:
+        raise NotARecordError(f"{name}: is not JSON") from None
+    return str(value)
+
+
+def _integer(name: str, value: object) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise NotARecordError(f"{name}: is no whole number of 64 bits")
+    return value
+
+
+def _exactly(*kinds: type) -> Callable[[str, object], object]:
+    def take(name: str, value: object) -> object:
+        if type(value) not in kinds:
+            raise NotARecordError(f"{name}: is not of the column's type")
+        return value
+
+    return take
+
+
+_VALUES: dict[str, Callable[[str, object], object]] = {
+    "STRING": _string,
+    "TIMESTAMP": _timestamp,
+    "JSON": _json,
+    "INT64": _integer,
+    "FLOAT64": _exactly(int, float),
+    "BOOL": _exactly(bool),
+}

@@ -1,0 +1,97 @@
+"""One factory for all of Google's clients: endpoint and credentials are decided here and nowhere else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google.auth
+import grpc
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+from google.oauth2 import service_account
+
+from oceanus.errors import MisconfiguredError, WarehouseError
+from oceanus.settings import WarehouseSettings
+from oceanus.warehouse.failures import translate
+
+_SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Google's clients for one project."""
+
+    project: str
+    location: str
+    rest: bigquery.Client
+    write: BigQueryWriteClient
+
+
+def connect(settings: WarehouseSettings) -> Clients:
+    """Return the clients for the BigQuery that `settings` name.
+
+    Raises MisconfiguredError if one emulator address is set without the other, or if there are no credentials.
+    """
+    rest_address, write_address = settings.emulator, settings.storage_emulator
+    if bool(rest_address) != bool(write_address):
+        missing = "BIGQUERY_EMULATOR_HOST" if write_address else "BIGQUERY_STORAGE_EMULATOR_HOST"
+        raise MisconfiguredError(
+            [f"{missing} is not set: a local BigQuery needs both addresses, real BigQuery neither"]
+        )
+    if rest_address:
+        return _local(settings)
+    credentials = _credentials(settings)
+    return Clients(
+        project=settings.project,
+        location=settings.location,
+        rest=bigquery.Client(project=settings.project, credentials=credentials, location=settings.location),
+        write=BigQueryWriteClient(credentials=credentials),  # type: ignore[no-untyped-call]
+    )
+
+
+def check(clients: Clients) -> None:
+    """Ask BigQuery one free question; raises MisconfiguredError with a line that says what to do."""
+    try:
+        list(clients.rest.list_datasets(max_results=1, timeout=20, retry=DEFAULT_RETRY.with_timeout(20)))
+    except Exception as exc:
+        known = translate(exc)
+        if known is None:
+            raise
+        raise MisconfiguredError([_sentence(clients.project, known)]) from exc
+
+
+def _sentence(project: str, error: WarehouseError) -> str:
+    remedy = "check PROJECT_ID, the credentials (GOOGLE_APPLICATION_CREDENTIALS or the machine's own) and their role"
+    return f"PROJECT_ID={project}: BigQuery cannot be used: {error}; {remedy}"
+
+
+def _local(settings: WarehouseSettings) -> Clients:
+    address = settings.emulator if "://" in settings.emulator else f"http://{settings.emulator}"
+    rest = bigquery.Client(
+        project=settings.project,
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        location=settings.location,
+        client_options=ClientOptions(api_endpoint=address),
+    )
+    channel = grpc.insecure_channel(settings.storage_emulator.removeprefix("http://"))
+    write = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))  # type: ignore[no-untyped-call]
+    return Clients(project=settings.project, location=settings.location, rest=rest, write=write)
+
+
+def _credentials(settings: WarehouseSettings) -> Any:
+    try:
+        if settings.credentials:
+            file = Path(settings.credentials)
+            if not file.is_file():
+                raise MisconfiguredError([f"GOOGLE_APPLICATION_CREDENTIALS={file}: there is no such file"])
+            if '"service_account"' in file.read_text(encoding="utf-8"):
+                return service_account.Credentials.from_service_account_file(str(file), scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        return google.auth.default(scopes=_SCOPES)[0]
+    except (GoogleAuthError, ValueError, OSError) as exc:
+        remedy = "set GOOGLE_APPLICATION_CREDENTIALS, or run where the machine has a service account"
+        raise MisconfiguredError([f"PROJECT_ID={settings.project}: no Google credentials: {exc}; {remedy}"]) from exc

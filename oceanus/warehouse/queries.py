@@ -1,0 +1,78 @@
+"""Queries: SQL that reads, with a limit on what it may cost."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+from oceanus.errors import WarehouseError
+from oceanus.warehouse.clients import Clients
+from oceanus.warehouse.failures import translated
+
+_RETRY = DEFAULT_RETRY.with_timeout(30.0)  # Google's own is ten minutes: too long for whoever waits at a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query answered: column names with their types, and the rows."""
+
+    columns: list[tuple[str, str]]
+    rows: Iterator[tuple[Any, ...]]
+
+
+class Queries:
+    """Reads tables with SQL; the dataset needs no naming."""
+
+    def __init__(self, clients: Clients, dataset: str) -> None:
+        self._rest = clients.rest
+        self._default = f"{clients.project}.{dataset}"
+
+    def select(self, sql: str, max_bytes: int, seconds: float = 300) -> Result:
+        """Run one SELECT that may read at most `max_bytes`; raises WarehouseError for anything but a SELECT."""
+        with translated():
+            asked = self._rest.query(
+                sql, job_config=self._config(max_bytes, dry_run=True), timeout=seconds, retry=_RETRY
+            )
+            if asked.statement_type != "SELECT":
+                raise WarehouseError(f"this is a {asked.statement_type or 'script'}; only one SELECT is run here")
+            found = self._rest.query_and_wait(
+                sql, job_config=self._config(max_bytes), wait_timeout=seconds, retry=_RETRY
+            )
+            columns = [(column.name, column.field_type) for column in found.schema]
+        return Result(columns, _pages(found))
+
+    def landed(self, path: str, key: str, ids: Sequence[str], first_us: int, last_us: int, timed: bool) -> set[str]:
+        """Return those of `ids` that stand in the column `key` of a table; `timed`: its dt is a TIMESTAMP.
+
+        Only rows whose dt lies in the given span are read, from the table itself, never from a cache.
+        """
+        dataset, _, name = path.partition(".")
+        span = "AND dt BETWEEN TIMESTAMP_MICROS(@first) AND TIMESTAMP_MICROS(@last)" if timed else ""
+        sql = f"SELECT DISTINCT {key} FROM `{dataset}.{name}` WHERE {key} IN UNNEST(@ids) {span}"  # noqa: S608
+        config = bigquery.QueryJobConfig(
+            use_query_cache=False,
+            query_parameters=[
+                bigquery.ArrayQueryParameter("ids", "STRING", list(ids)),
+                bigquery.ScalarQueryParameter("first", "INT64", first_us),
+                bigquery.ScalarQueryParameter("last", "INT64", last_us),
+            ],
+        )
+        with translated():
+            return {row[0] for row in self._rest.query_and_wait(sql, job_config=config, wait_timeout=120)}
+
+    def _config(self, max_bytes: int, dry_run: bool = False) -> bigquery.QueryJobConfig:
+        return bigquery.QueryJobConfig(
+            default_dataset=self._default,
+            maximum_bytes_billed=max_bytes,
+            dry_run=dry_run,
+            use_query_cache=not dry_run,
+        )
+
+
+def _pages(found: Iterable[bigquery.Row]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows, of which later pages are fetched on the way."""
+    with translated():
+        for row in found:
+            yield tuple(row.values())  # type: ignore[no-untyped-call]

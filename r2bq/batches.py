@@ -1,0 +1,125 @@
+"""Batches: which rows of a claim go to one table now, and what becomes of the others. Pure.
+
+One claim is one table is one append. Rows of another table, and what would make the append too large, go back to the
+list's old end; what is no record goes to the failed records.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from oceanus import records, tables
+from oceanus.errors import NotARecordError
+from oceanus.records import Failed, Record
+from oceanus.spool import Count
+from oceanus.tables import Row, Table
+
+KEEP, BACK, FAILED, LANDED = "k", "b", "f", "l"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A claim, read: a flag for each row, and for those that are kept their records and rows, in the claim's order."""
+
+    table: Table
+    flags: str
+    records: list[Record]
+    rows: list[Row]
+    failed: list[Failed] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every row of the claim is kept."""
+        return set(self.flags) == {KEEP}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One row of a claim: its record and row, or why it is none."""
+
+    raw: bytes
+    table: Table | None = None
+    record: Record | None = None
+    row: Row | None = None
+    reason: str = ""
+
+
+def read(
+    raw_rows: Sequence[bytes], site: str, table_of: Callable[[Record], Table], key: str, max_bytes: int, now_us: int
+) -> Batch | None:
+    """Sort a claim's rows (newest first) into a batch for the table of the oldest; None if there is nothing to write.
+
+    Where nothing can be written, but rows are there, the batch has no records and its flags say where they go.
+    """
+    if not raw_rows:
+        return None
+    cells = [_read(raw, table_of, key) for raw in raw_rows]
+    good = [cell for cell in cells if cell.table is not None]
+    table = good[-1].table if good else None
+    flags = _flags(cells, table, max_bytes)
+    bad = [cell for cell, flag in zip(cells, flags, strict=True) if flag == FAILED]
+    kept = [cell for cell, flag in zip(cells, flags, strict=True) if flag == KEEP]
+    return Batch(
+        table=table or Table(path="", columns=(), description=""),
+        flags=flags,
+        records=[cell.record for cell in kept if cell.record is not None],
+        rows=[cell.row for cell in kept if cell.row is not None],
+        failed=[refused(site, cell.raw, cell.record, cell.reason, now_us) for cell in bad],
+        counts=counts("f", [cell.record for cell in bad if cell.record is not None]),
+    )
+
+
+def refused(site: str, raw: bytes, record: Record | None, reason: str, now_us: int) -> Failed:
+    """Return the failed record of a row that was accepted and cannot be written; its text is kept whole."""
+    return Failed(
+        fid=records.mint(now_us),
+        dt=records.time_text(now_us),
+        site=site,
+        stage="write",
+        reason=reason[:1000],
+        raw=raw.decode(errors="backslashreplace"),
+        eid=str(record["eid"]) if record and "eid" in record else None,
+    )
+
+
+def counts(kind: str, counted: Iterable[Record]) -> list[Count]:
+    """Return the ledger's lines for records: one for each of their minutes."""
+    minutes: dict[str, list[int]] = defaultdict(list)
+    for record in counted:
+        minutes[records.minute(record["dt"])].append(records.digest(record["eid"]))
+    return [
+        Count(minute=minute, kind=kind, records=len(digests), digest=sum(digests))
+        for minute, digests in minutes.items()
+    ]
+
+
+def flags_of(total: int, marked: Mapping[int, object] | set[int], mark: str, others: str) -> str:
+    """Return `total` flags: `mark` at the places that are marked, `others` elsewhere."""
+    return "".join(mark if place in marked else others for place in range(total))
+
+
+def _flags(cells: list[_Read], table: Table | None, max_bytes: int) -> str:
+    """Decide from the oldest row on, so that what is too much is what came last."""
+    flags: list[str] = []
+    size = 0
+    for cell in reversed(cells):
+        if cell.table is None:
+            flags.append(FAILED)
+            continue
+        size += len(cell.raw)
+        fits = KEEP not in flags or size <= max_bytes
+        flags.append(KEEP if table is not None and cell.table.path == table.path and fits else BACK)
+    return "".join(reversed(flags))
+
+
+def _read(raw: bytes, table_of: Callable[[Record], Table], key: str) -> _Read:
+    try:
+        record = records.decode(raw, key)
+    except NotARecordError as exc:
+        return _Read(raw, reason=f"record: {exc}")
+    try:
+        table = table_of(record)
+        return _Read(raw, table, record, tables.row(table, record))
+    except NotARecordError as exc:
+        return _Read(raw, None, record, reason=str(exc))

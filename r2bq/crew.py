@@ -1,0 +1,131 @@
+"""The crew: all drains of this process, each stepped when its list is due, several at the same time.
+
+One look at all lists in one round trip tells which are due: `rows` wait, or the oldest has waited `seconds`. A drain in
+trouble waits by itself and holds up no other. The same loop gives the signs of life and finds writers to adopt.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from oceanus import records
+from oceanus.errors import NotARecordError, SpoolError
+from oceanus.spool import Backlog, Spool
+from r2bq import metrics
+from r2bq.drain import BEAT_SECONDS, Drain
+
+log = logging.getLogger(__name__)
+
+TURN_SECONDS = 1.0  # a drain with a backlog steps on this long before others get its thread
+FAILED_ROWS, FAILED_SECONDS = 500, 1.0
+
+
+class Crew:
+    """Steps each drain when it is due."""
+
+    def __init__(
+        self,
+        drains: Sequence[Drain],
+        redis: Spool,
+        threads: int,
+        clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._drains = list(drains)
+        self._redis = redis
+        self._pool = ThreadPoolExecutor(threads, "drain")
+        self._clock = clock
+        self._now_us = now_us
+        self._running: dict[Drain, Future[None]] = {}
+        self._beats_at = 0.0
+        self._stopping = False
+        self.looked_at = clock()
+
+    def step(self) -> bool:
+        """Look once at all lists and start the drains that are due; return whether any was."""
+        try:
+            self._collect()
+            if self._clock() >= self._beats_at:
+                self._beats_at = self._clock() + BEAT_SECONDS
+                self._beat()
+                self._adopt()
+            due = [drain for drain, backlog in self._look() if self._is_due(drain, backlog)]
+        except SpoolError as exc:
+            log.warning("Redis cannot be read, trying again: %s", exc)
+            return False
+        self.looked_at = self._clock()
+        for drain in due:
+            self._running[drain] = self._pool.submit(self._turn, drain)
+        return bool(due)
+
+    def stop(self, seconds: float) -> None:
+        """Let running steps end, at most `seconds`; then hand back what is not assigned."""
+        self._stopping = True
+        deadline = self._clock() + seconds
+        for future in list(self._running.values()):
+            try:
+                future.result(max(0.0, deadline - self._clock()))
+            except TimeoutError:
+                log.warning("a write is still under way; whoever adopts it brings it to an end")
+        for drain in self._drains:
+            if drain not in self._running or self._running[drain].done():
+                drain.release()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _turn(self, drain: Drain) -> None:
+        ends = self._clock() + TURN_SECONDS
+        while drain.step() and not self._stopping and self._clock() < ends:
+            pass
+
+    def _collect(self) -> None:
+        """Take leave of turns that are over; a surprise in one ends the process, and the claim keeps the records."""
+        for drain, future in list(self._running.items()):
+            if future.done():
+                del self._running[drain]
+                future.result()
+
+    def _look(self) -> list[tuple[Drain, Backlog]]:
+        backlogs = self._redis.backlogs([drain.place for drain in self._drains])
+        for drain, backlog in zip(self._drains, backlogs, strict=True):
+            metrics.QUEUE.labels(*drain.place).set(backlog.length)
+        return list(zip(self._drains, backlogs, strict=True))
+
+    def _is_due(self, drain: Drain, backlog: Backlog) -> bool:
+        if drain in self._running or self._clock() < drain.waits_until:
+            return False
+        if drain.holds:
+            return True
+        if not backlog.length or backlog.oldest is None:
+            return False
+        batch = drain.source.site.batch
+        rows, seconds = (batch.rows, batch.seconds) if drain.source.is_counted else (FAILED_ROWS, FAILED_SECONDS)
+        return backlog.length >= rows or self._waited(drain, backlog.oldest) >= seconds
+
+    def _waited(self, drain: Drain, oldest: bytes) -> float:
+        """Return the seconds since a record was received; what is no record has waited for ever."""
+        try:
+            record = records.decode(oldest, drain.source.key)
+        except NotARecordError:
+            return float("inf")
+        return (self._now_us() - records.received_us(record[drain.source.key])) / 1e6
+
+    def _beat(self) -> None:
+        """Renew the leases of drains that idle; one that runs gives its own signs of life."""
+        idle = [(drain, drain.holder) for drain in self._drains if drain.holder and drain not in self._running]
+        alive = self._redis.beats([holder for _, holder in idle])
+        for (drain, _), is_ours in zip(idle, alive, strict=True):
+            if not is_ours:
+                drain.gone("its claim was adopted")
+
+    def _adopt(self) -> None:
+        idle = [drain for drain in self._drains if drain not in self._running]
+        for drain, dead in zip(idle, self._redis.lapsed([drain.place for drain in idle]), strict=True):
+            own = drain.holder.writer if drain.holder else None
+            others = [writer for writer in dead if writer != own]
+            if others:
+                self._running[drain] = self._pool.submit(self._adopt_all, drain, others)
+
+    def _adopt_all(self, drain: Drain, dead: list[str]) -> None:
+        for writer in dead:
+            drain.adopt(writer)

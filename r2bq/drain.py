@@ -1,0 +1,364 @@
+"""The drain of one list of one site: claim, sort, assign, write, settle; and adopt what a dead writer left.
+
+Everything that matters is in Redis before it is done in BigQuery, so that a step may end anywhere, by an error or by
+SIGKILL, and the next step (of this writer or of one that adopts it) goes on from there. The rules:
+
+1. One claim is one table is one append. Stream and offset are stored, on disk, before the append is sent.
+2. An unclear answer is repeated at the same offset; then `ALREADY_EXISTS` means that it had landed.
+3. Rows may go to another stream only after the old one is finalised, which also tells how many rows it took.
+4. Every script looks at owner and token: a command that comes late, from a writer that was adopted, changes nothing.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from oceanus import records, spool
+from oceanus.errors import (
+    ClaimChangedError,
+    OffsetTakenError,
+    RowsRefusedError,
+    SpoolError,
+    SpoolUnclearError,
+    StreamGoneError,
+    TableMissingError,
+    WarehouseError,
+    WriterGoneError,
+)
+from oceanus.records import Record
+from oceanus.sites import Site
+from oceanus.spool import Claim, Holder, Spool
+from oceanus.tables import Naming, Table
+from oceanus.warehouse import Catalog, Queries, Writer
+from r2bq import batches, metrics
+from r2bq.batches import BACK, FAILED, KEEP, LANDED, Batch
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+UNCLEAR_SECONDS = 1.0  # the least wait before an unclear append is repeated
+MOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """What a drain needs of BigQuery."""
+
+    catalog: Catalog
+    queries: Queries
+    writer: Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A list to drain, and where its records go."""
+
+    site: Site
+    list: str
+    naming: Naming
+
+    @property
+    def key(self) -> str:
+        """Return the member that names a record of this list."""
+        return "fid" if self.list == "failed" else "eid"
+
+    @property
+    def is_counted(self) -> bool:
+        """Say whether the ledger counts this list: it counts accepted records alone."""
+        return self.list == "queue"
+
+    def table(self, record: Record) -> Table:
+        """Return the table of a record, by its own time."""
+        return self.naming.failed if self.list == "failed" else self.naming.table(self.site, record["dt"])
+
+    def __str__(self) -> str:
+        return self.site.name if self.list == "queue" else f"{self.site.name}'s {self.list}"
+
+
+class Drain:
+    """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble."""
+
+    def __init__(
+        self,
+        source: Source,
+        redis: Spool,
+        warehouse: Warehouse,
+        *,
+        new_writer: Callable[[], str],
+        patience: Executor,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source = source
+        self.waits_until = 0.0
+        self.holds = False
+        self._redis = redis
+        self._warehouse = warehouse
+        self._new_writer = new_writer
+        self._patience = patience
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._troubles = 0
+        self._adopts_from = 0.0
+        self.holder: Holder | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return site and list, as the spool takes them."""
+        return self.source.site.name, self.source.list
+
+    def step(self) -> bool:
+        """Move one batch on; return whether something was moved. Trouble is logged, and sets `waits_until`."""
+        try:
+            moved = self._move()
+        except WriterGoneError as exc:
+            self.gone(str(exc))
+            return True
+        except ClaimChangedError as exc:
+            log.info("%s: %s; loading it again", self.source, exc)
+            return True
+        except (SpoolError, WarehouseError) as exc:
+            self._back_off(exc)
+            return False
+        if moved:
+            self._troubles = 0
+        return moved
+
+    def gone(self, why: str) -> None:
+        """Drop everything in memory: another writer owns the claim now."""
+        log.warning("%s: %s; starting anew under another name", self.source, why)
+        self.holder, self.holds = None, False
+
+    def release(self) -> None:
+        """Hand back what is not assigned, and take leave; what is assigned is left to whoever adopts it."""
+        if self.holder is None:
+            return
+        try:
+            claim = self._redis.claim(self.holder, 0, 0)
+            if claim.stream:
+                return
+            if claim.rows:
+                self._redis.sort(self.holder, claim.token, BACK * len(claim.rows))
+            self._redis.forget(self.holder)
+        except SpoolError as exc:
+            log.warning("%s: left to be adopted: %s", self.source, exc)
+
+    def adopt(self, dead: str) -> None:
+        """Take over the claim of a writer whose lease has lapsed, bring it to an end, and forget that writer."""
+        if self._clock() < self._adopts_from:
+            return
+        try:
+            self._adopt(dead)
+        except (SpoolError, WarehouseError) as exc:
+            log.warning("%s: adopting %s waits: %s", self.source, dead, exc)
+
+    # --- one batch
+
+    def _move(self) -> bool:
+        holder = self._register()
+        claim = self._fill(holder)
+        self.holds = bool(claim.rows)
+        if not claim.rows:
+            return False
+        if claim.stream:
+            return self._resume(holder, claim)
+        batch = self._read(claim)
+        if not batch.is_whole:
+            self._sort(holder, claim, batch)
+            return True
+        stream, offset = self._assign(holder, claim.token, batch)
+        assigned = replace(claim, table=batch.table.path, stream=stream, offset=offset)
+        return self._write(holder, assigned, batch, first=True)
+
+    def _resume(self, holder: Holder, claim: Claim) -> bool:
+        """Go on with a claim that was assigned before: it may have been written already."""
+        batch = self._read(claim)
+        if not batch.is_whole:  # sites.yaml has changed since: learn first whether it landed
+            self._recover(holder, claim)
+            return True
+        return self._write(holder, claim, batch, first=False)
+
+    def _write(self, holder: Holder, claim: Claim, batch: Batch, first: bool) -> bool:
+        table = replace(batch.table, path=claim.table)
+        begun = self._clock()
+        try:
+            self._append(holder, claim, table, batch)
+        except OffsetTakenError as exc:
+            if first:
+                log.warning("%s: %s on a first try", self.source, exc)
+                self._recover(holder, claim)
+                return True
+        except StreamGoneError as exc:
+            log.warning("%s: %s", self.source, exc)
+            self._recover(holder, claim)
+            return True
+        except RowsRefusedError as exc:
+            self._set_aside(holder, claim, batch, exc)
+            return True
+        counted = batches.counts("s", batch.records) if self.source.is_counted else []
+        self._redis.settle(holder, claim.token, counted)
+        self.holds = False
+        metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
+        log.info("%s: %d rows to %s in %.3f s", self.source, len(batch.rows), claim.table, self._clock() - begun)
+        return True
+
+    def _append(self, holder: Holder, claim: Claim, table: Table, batch: Batch) -> None:
+        """Send the append and wait for its answer, giving a sign of life each second."""
+        name = self.source.site.name
+        with metrics.APPEND_SECONDS.labels(name).time():
+            answer = self._patience.submit(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
+            while True:
+                try:
+                    return answer.result(BEAT_SECONDS)
+                except TimeoutError:
+                    self._redis.beat(holder)
+
+    def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError) -> None:
+        """Move the rows that BigQuery named to the failed records; the others stay assigned, to the same offset.
+
+        Not if the trouble is the table's: a column that is not there yet, or most of many rows refused at once.
+        """
+        total, bad = len(batch.rows), refusal.reasons
+        lacking = self._lacking(replace(batch.table, path=claim.table))
+        if lacking or (total >= 10 and len(bad) * 2 > total) or self.source.list == "failed":
+            reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
+            raise WarehouseError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
+        now_us = time.time_ns() // 1000
+        marked = sorted(bad)
+        failed = [
+            batches.refused(self.source.site.name, claim.rows[i], batch.records[i], bad[i], now_us).encode()
+            for i in marked
+        ]
+        counted = batches.counts("f", [batch.records[i] for i in marked])
+        flags = batches.flags_of(total, set(bad), FAILED, KEEP)
+        self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
+        metrics.FAILED.labels(self.source.site.name).inc(len(bad))
+        log.warning("%s: %d rows refused and set aside as failed records: %s", self.source, len(bad), refusal)
+
+    def _lacking(self, table: Table) -> list[str]:
+        found = self._warehouse.catalog.find(table.path)
+        if found is None:
+            raise TableMissingError(f"{table.path} is not there")
+        standing = {column.name for column in found.columns}
+        return [column.name for column in table.columns if column.name not in standing]
+
+    # --- claim and assignment
+
+    def _register(self) -> Holder:
+        if self.holder is None:
+            writer = self._new_writer()
+            fresh = Holder(*self.place, writer, writer)
+            self._redis.register(fresh)
+            self.holder = fresh
+        return self.holder
+
+    def _fill(self, holder: Holder) -> Claim:
+        """Claim a chunk; where more waits, claim on up to one append's bytes, and load it whole."""
+        claim = self._redis.claim(holder, spool.CHUNK_ROWS, self._max_bytes)
+        if claim.moved < spool.CHUNK_ROWS or claim.stream:
+            return claim
+        size = sum(map(len, claim.rows))
+        while size < self._max_bytes:
+            more = self._redis.claim(holder, spool.CHUNK_ROWS, self._max_bytes - size, whole=False)
+            size += more.moved_bytes
+            if more.moved < spool.CHUNK_ROWS:
+                break
+        return self._redis.claim(holder, 0, 0)
+
+    def _read(self, claim: Claim) -> Batch:
+        now_us = time.time_ns() // 1000
+        batch = batches.read(
+            claim.rows, self.source.site.name, self.source.table, self.source.key, self._max_bytes, now_us
+        )
+        if batch is None:
+            raise ClaimChangedError("the claim is empty")
+        return batch
+
+    def _sort(self, holder: Holder, claim: Claim, batch: Batch) -> None:
+        counted = batch.counts if self.source.is_counted else []
+        failed = [one.encode() for one in batch.failed]
+        self._redis.sort(holder, claim.token, batch.flags, failed=failed, counts=counted)
+        if failed:
+            metrics.FAILED.labels(self.source.site.name).inc(len(failed))
+            log.warning("%s: %d are no records: %s", self.source, len(failed), batch.failed[0].reason)
+
+    def _assign(self, holder: Holder, token: str, batch: Batch) -> tuple[str, int]:
+        path = batch.table.path
+        assigned = self._redis.assign(holder, token, path)
+        if assigned is None:
+            stream = self._create_stream(batch.table)
+            assigned = self._redis.assign(holder, token, path, stream)
+        if assigned is None:
+            raise ClaimChangedError(f"no stream for {path}")
+        return assigned
+
+    def _create_stream(self, table: Table) -> str:
+        """Return a new stream; a day's table that is not there yet is ours to make, any other is waited for."""
+        try:
+            return self._warehouse.writer.create_stream(table.path)
+        except TableMissingError:
+            if table.partition is not None:
+                raise
+        self._warehouse.catalog.create(table)
+        log.info("%s: made the day's table %s", self.source, table.path)
+        return self._warehouse.writer.create_stream(table.path)
+
+    # --- recovery
+
+    def _adopt(self, dead: str) -> None:
+        left = replace(self._register(), writer=dead)
+        claim = self._redis.adopt(left)
+        if claim is not None and claim.rows:
+            self._recover(left, claim)
+            log.warning("%s: adopted %s with %d records", self.source, dead, len(claim.rows))
+        self._redis.forget(left)
+
+    def _recover(self, holder: Holder, claim: Claim) -> None:
+        """Sort a claim, ours or adopted, into what has landed and what goes back to the list, behind a fence."""
+        places = self._landed(claim) if claim.stream else set()
+        self._redis.beat(holder)
+        flags = batches.flags_of(len(claim.rows), places, LANDED, BACK)
+        landed = [records.decode(claim.rows[place], self.source.key) for place in sorted(places)]
+        counted = batches.counts("s", landed) if self.source.is_counted else []
+        self._redis.sort(holder, claim.token, flags, counts=counted, drop_stream=True)
+        metrics.RECOVERED.labels(self.source.site.name).inc(len(claim.rows))
+        log.warning(
+            "%s: recovered a claim: %d landed, %d back", self.source, len(places), len(claim.rows) - len(places)
+        )
+
+    def _landed(self, claim: Claim) -> set[int]:
+        """Return the places of a claim's rows that are in the table, after its stream can take no more."""
+        total = len(claim.rows)
+        taken = self._warehouse.writer.finalize(claim.stream)
+        if taken is not None and taken >= claim.offset + total:
+            return set(range(total))
+        if taken == claim.offset:
+            return set()
+        return self._looked_up(claim)
+
+    def _looked_up(self, claim: Claim) -> set[int]:
+        key = self.source.key
+        found = [records.decode(raw, key) for raw in claim.rows]
+        times = [records.time_us(record["dt"]) for record in found]
+        timed = self.source.table(found[0]).partition is not None
+        ids = [str(record[key]) for record in found]
+        try:
+            there = self._warehouse.queries.landed(claim.table, key, ids, min(times), max(times), timed)
+        except TableMissingError:
+            return set()
+        return {place for place, one in enumerate(ids) if one in there}
+
+    # --- trouble
+
+    def _back_off(self, error: Exception) -> None:
+        """Wait longer each time, with jitter, up to a minute; the claim keeps the records."""
+        self._troubles += 1
+        seconds = min(MOST_SECONDS, UNCLEAR_SECONDS * 2 ** min(self._troubles - 1, 10)) * random.uniform(1, 1.5)  # noqa: S311
+        self.waits_until = self._clock() + seconds
+        if isinstance(error, SpoolUnclearError):
+            self._adopts_from = self._clock() + spool.LEASE_MS / 1000
+        metrics.TROUBLES.labels(self.source.site.name, type(error).__name__.removesuffix("Error")).inc()
+        log.error("%s: waits %.1f s, nothing is lost: %s", self.source, seconds, error)

@@ -1,0 +1,35 @@
+"""What r2bq counts, in Prometheus' conventions."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from oceanus import records
+from oceanus.records import Record
+
+ROWS = Counter("oceanus_r2bq_rows_written_total", "Rows written to BigQuery.", ["site", "list"])
+FAILED = Counter("oceanus_r2bq_rows_failed_total", "Rows that became failed records.", ["site"])
+RECOVERED = Counter("oceanus_r2bq_rows_recovered_total", "Rows of claims that were recovered or adopted.", ["site"])
+TROUBLES = Counter(
+    "oceanus_r2bq_troubles_total", "Steps that ended in trouble and are repeated, by cause.", ["site", "cause"]
+)
+APPEND_SECONDS = Histogram("oceanus_r2bq_append_seconds", "Time of one append.", ["site"])
+QUEUE = Gauge("oceanus_r2bq_queue_records", "Records that wait in a list.", ["site", "list"])
+FRESHNESS = Histogram(
+    "oceanus_r2bq_freshness_seconds",
+    "From the receive time of a record to the moment it is written.",
+    ["site"],
+    buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600),
+)
+
+
+def written(site: str, source: str, rows: Iterable[Record], key: str) -> None:
+    """Count rows that are written, and how fresh they are."""
+    now_us = time.time_ns() // 1000
+    count = 0
+    for record in rows:
+        count += 1
+        if source == "queue":
+            FRESHNESS.labels(site).observe(max(0, now_us - records.received_us(record[key])) / 1e6)
+    ROWS.labels(site, source).inc(count)

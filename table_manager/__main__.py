@@ -1,0 +1,88 @@
+"""`python -m table_manager`: reads settings, makes clients, and keeps the tables until it is told to stop."""
+
+import argparse
+import sys
+import threading
+
+from prometheus_client import REGISTRY
+
+from oceanus import settings, sites, warehouse
+from oceanus.errors import MisconfiguredError, WarehouseError
+from oceanus.settings import TableManagerSettings
+from oceanus.tables import Naming
+from oceanus.warehouse.clients import check
+from oceanus.worker import Stop, loop, refuse_to_start, serve_health, start_log
+from table_manager.keeper import Counts, Keeper
+
+STOP_SECONDS = 2.0
+
+
+def main() -> int:
+    """Run as the command line says; return the exit code."""
+    asked = _arguments()
+    try:
+        chosen = settings.read(TableManagerSettings)
+        start_log(chosen.log)
+        keeper = _keeper(chosen)
+        if asked.plan:
+            return _show(keeper)
+        if asked.once:
+            return 0 if keeper.round() else 1
+        return _keep(keeper, chosen)
+    except MisconfiguredError as exc:
+        refuse_to_start("table_manager", exc)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m table_manager", description="Keep the tables of sites.yaml.")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--once", action="store_true", help="one round; exit 1 if something could not be applied")
+    form.add_argument("--plan", action="store_true", help="print what a round would do and refuse; change nothing")
+    return parser.parse_args()
+
+
+def _keeper(chosen: TableManagerSettings) -> Keeper:
+    declared = sites.load(chosen.sites.file)
+    clients = warehouse.connect(chosen.warehouse)
+    check(clients)
+    naming = Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix)
+    return Keeper(warehouse.Catalog(clients), declared.values(), naming, Counts(REGISTRY))
+
+
+def _show(keeper: Keeper) -> int:
+    """Print what a round would do, a line each; nothing where all stands as wanted."""
+    try:
+        for one in keeper.plans():
+            for action in one.actions:
+                print(action, flush=True)
+            for refusal in one.refusals:
+                print(f"refused: {refusal}", flush=True)
+    except WarehouseError as exc:
+        print(f"table_manager: cannot read what stands: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _keep(keeper: Keeper, chosen: TableManagerSettings) -> int:
+    """Make a round every interval until the process is told to stop.
+
+    Rounds have a thread of their own, so that a call that hangs at BigQuery delays no stop: each action is one call
+    and safe to repeat, so a round may end anywhere.
+    """
+    stop = Stop().listen()
+
+    def step() -> bool:
+        keeper.round()
+        return False  # whatever came of it, the next look is an interval away
+
+    rounds = threading.Thread(target=loop, args=(step, stop, chosen.interval_seconds), name="rounds", daemon=True)
+    serve_health(chosen.port, chosen.internal, rounds.is_alive)
+    rounds.start()
+    while rounds.is_alive() and not stop.wait(1.0):
+        pass
+    rounds.join(STOP_SECONDS)
+    return 0 if stop else 1  # a surprise ended the rounds: let the orchestrator start anew
+
+
+if __name__ == "__main__":
+    sys.exit(main())

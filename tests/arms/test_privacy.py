@@ -1,0 +1,35 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arms.privacy import cut_address, mask
+
+
+@pytest.mark.parametrize(
+    ("address", "cut"),
+    [("203.0.113.77", "203.0.113.0"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"), ("::1", "::"), ("nonsense", "")],
+)
+def test_an_address_is_cut_to_its_network(address: str, cut: str) -> None:
+    assert cut_address(address) == cut
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("https://a.example/x?token=abc&b=1", "https://a.example/x?token=&b=1"),
+        ("https://a.example/x?b=1&to%6ben=abc", "https://a.example/x?b=1&to%6ben="),
+        ("https://a.example/x?TOKEN=a;token=b#f", "https://a.example/x?TOKEN=;token=#f"),
+        ("https://a.example/joe@example.com/?q=%3Dj%2Bx%40example.co.jp", "https://a.example//?q=%3D"),
+        ("/x?tokens=abc", "/x?tokens=abc"),
+        ("no query", "no query"),
+    ],
+)
+def test_named_parameters_and_mail_addresses_are_blanked(url: str, masked: str) -> None:
+    assert mask(frozenset({"token"}), url) == masked
+
+
+@given(st.text(max_size=300))
+def test_masking_twice_is_masking_once(url: str) -> None:
+    once = mask(frozenset({"a"}), url)
+
+    assert mask(frozenset({"a"}), once) == once

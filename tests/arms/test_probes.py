@@ -1,0 +1,64 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import falcon.asgi
+import falcon.testing
+import pytest
+
+from arms import probes
+from arms.arrival import Request
+from oceanus.errors import SpoolUnclearError
+
+from .conftest import Arms
+
+
+def test_liveness_does_not_depend_on_redis_and_the_balancer_does(arms: Arms) -> None:
+    assert [arms.get(path).status_code for path in ("/hc", "/lb")] == [200, 200]
+    arms.spool.failure = SpoolUnclearError("away")
+
+    assert [arms.get(path).status_code for path in ("/hc", "/lb")] == [200, 503]
+
+
+def test_the_backlog_is_ok_up_to_some_batches_and_then_lists_the_queues(arms: Arms) -> None:
+    limit = 2 * sum(site.batch.rows for site in arms.collector.sites.values())
+    arms.spool.backlog = {"bizocean": limit}
+    assert (arms.get("/rstatus").status_code, arms.get("/rstatus").text) == (200, "ok\n")
+    assert f"bizocean: {limit}" in arms.get("/rstatus", "debug=1").text
+
+    arms.spool.backlog = {"bizocean": limit, "skj": 1}
+    response = arms.get("/rstatus")
+
+    assert response.status_code == 503
+    assert f"total: {limit + 1}\n" in response.text
+
+
+def test_metrics_count_beacons_for_internal_addresses_only(make_arms: Callable[..., Arms]) -> None:
+    arms = make_arms(proxies=1)
+    arms.swallow()
+
+    inside, outside = arms.get("/metrics"), arms.get("/metrics", X_Forwarded_For="8.8.8.8")
+
+    assert 'oceanus_arms_beacons_total{result="accepted",site="bizocean"}' in inside.text
+    assert outside.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/robots.txt", "/favicon.ico"])
+def test_what_browsers_and_robots_ask_for_is_there(arms: Arms, path: str) -> None:
+    assert arms.get(path).status_code == 200
+
+
+def test_static_files_are_served_with_the_host_written_in(tmp_path: Path) -> None:
+    folder = tmp_path / "js"
+    folder.mkdir()
+    (folder / "a.js").write_text("var host='{%oceanus_host%}';")
+    app = falcon.asgi.App(request_type=Request)
+    app.add_route("/static/{kind}/{name}", probes.Static("log.example.com", tmp_path))
+    client = falcon.testing.TestClient(app)
+
+    found = client.simulate_get("/static/js/a.js")
+
+    assert found.text == "var host='log.example.com';"
+    assert found.headers["access-control-allow-origin"] == "*"
+    assert client.simulate_get("/static/js/none.js").status_code == 404
+    assert client.simulate_get("/static/js/..%2f..%2fapp.py").status_code == 404
+    assert client.simulate_get("/static/py/a.js").status_code == 404

@@ -1,0 +1,200 @@
+"""arms as it runs: real gunicorn, real Redis, real sockets."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import orjson
+import pytest
+
+from management import parts
+from oceanus import sites
+from tests.arms.conftest import GOOD
+from tests.conftest import RedisProcess, end, wait_for_port
+
+SILENT_SECONDS = 60
+
+
+@dataclass
+class Server:
+    """A running arms."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        """Send a GET over a connection of its own."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20, **options)  # type: ignore[arg-type]
+
+    def swallow(self, **changes: str) -> httpx.Response:
+        """Send a good beacon."""
+        return self.get(f"/swallow/bizocean?{urlencode(GOOD | changes)}")
+
+    def raw(self, sent: bytes) -> bytes:
+        """Send bytes and return the first line of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(sent)
+            return connection.makefile("rb").readline()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start `python -m arms` at a Redis, with more environment."""
+    started: list[Server] = []
+
+    def start(redis: RedisProcess, **environ: str) -> Server:
+        port, log = parts.free_port(), tmp_path / f"arms-{len(started)}.log"
+        told = {"PORT": str(port), "HOST": "127.0.0.1", "SITES_FILE": str(sites.SAMPLE), "PATH": "/usr/bin:/bin"}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "arms"], env=told | redis.environ | environ, stdout=out, stderr=out
+            )
+        started.append(Server(process, port, log))
+        wait_for_port(port, process)
+        return started[-1]
+
+    yield start
+    for server in started:
+        end(server.process)
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that must come."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+def test_an_answered_beacon_survives_a_power_cut_of_redis(serve: Serve, own_redis: RedisProcess) -> None:
+    server = serve(own_redis)
+    for number in range(20):
+        assert server.swallow(uid=str(number)).status_code == 200
+
+    own_redis.kill()
+    own_redis.start()
+
+    stored = own_redis.client().lrange("oceanus:{bizocean}:queue", 0, -1)
+    assert [orjson.loads(text)["uid"] for text in reversed(stored)] == [str(number) for number in range(20)]
+
+
+def test_redis_away_is_a_503_until_it_is_back(serve: Serve, own_redis: RedisProcess) -> None:
+    server = serve(own_redis, REDIS_PUSH_SECONDS="0.3")
+    assert server.swallow().status_code == 200
+    own_redis.kill()
+
+    away = server.swallow()
+    assert (away.status_code, server.get("/lb").status_code, server.get("/hc").status_code) == (503, 503, 200)
+    assert away.headers["retry-after"]
+
+    own_redis.start()
+    until(lambda: server.swallow().status_code == 200)
+    assert server.get("/lb").status_code == 200
+
+
+def test_a_redis_that_would_lose_what_it_answers_is_not_used(serve: Serve, own_redis: RedisProcess) -> None:
+    own_redis.client().config_set("appendfsync", "everysec")
+    server = serve(own_redis)
+
+    assert server.swallow().status_code == 503
+    assert "appendfsync is everysec, must be always" in server.get("/lb").text
+    assert own_redis.client().exists("oceanus:{bizocean}:queue") == 0
+
+
+def test_a_silent_connection_does_not_hold_the_stop(serve: Serve, redis_server: RedisProcess) -> None:
+    server = serve(redis_server, GRACE_SECONDS=str(SILENT_SECONDS))
+    with (
+        socket.create_connection(("127.0.0.1", server.port)),
+        httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as kept,
+    ):
+        assert kept.get("/hc").status_code == 200  # a connection kept alive after its answer
+
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(SILENT_SECONDS / 2) == 0
+
+
+def test_a_mail_that_is_being_followed_is_answered_before_the_stop(serve: Serve, redis_server: RedisProcess) -> None:
+    server = serve(redis_server)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"GET /gaze/mailaction?evt=open HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: redis_server.client().llen("oceanus:{mailaction}:queue") == 1)
+
+        server.process.send_signal(signal.SIGTERM)
+
+        assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 302")
+    assert server.process.wait(30) == 0
+
+
+def test_long_legal_beacons_are_taken_and_endless_ones_are_not(serve: Serve, redis_server: RedisProcess) -> None:
+    server = serve(redis_server)
+    long = urlencode(GOOD | dict.fromkeys(("url", "ref", "tit"), "あ" * 1024))
+
+    assert server.get(f"/swallow/bizocean?{long}").status_code == 200
+    assert server.raw(b"GET /swallow?x=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n").split()[1] == b"414"
+    flood = b"".join(b"x-%d: 1\r\n" % i for i in range(200))
+    assert server.raw(b"GET /hc HTTP/1.1\r\nHost: a\r\n" + flood + b"\r\n").split()[1] == b"431"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"/swallow/bizocean?tit=\xff\xfe",
+        b"/swallow/\xff",
+        b"/swallow/%ff%00",
+        b"/\xe3\x81",
+        b"/swallow/bizocean?%",
+    ],
+)
+def test_strange_bytes_are_never_a_500(serve: Serve, redis_server: RedisProcess, line: bytes) -> None:
+    server = serve(redis_server)
+
+    status = int(server.raw(b"GET " + line + b" HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\r\n\r\n").split()[1])
+
+    assert 400 <= status < 500
+    assert server.get("/hc").status_code == 200
+
+
+def test_several_workers_answer_metrics_as_one(serve: Serve, redis_server: RedisProcess) -> None:
+    server = serve(redis_server, WORKERS="2")
+    for _ in range(40):
+        assert server.swallow().status_code == 200
+
+    counted = [line for line in server.get("/metrics").text.splitlines() if 'result="accepted"' in line]
+
+    assert counted == ['oceanus_arms_beacons_total{result="accepted",site="bizocean"} 40.0']
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"PORT": "web"}, "arms: PORT='web'"),
+        ({"SITES_FILE": "nowhere.yaml"}, "arms: nowhere.yaml: cannot be read"),
+        ({"TRUSTED_PROXIES": "-1", "WORKERS": "0"}, "arms: WORKERS='0'"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_a_line_that_names_it(environ: dict[str, str], told: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "arms"],
+        env={"SITES_FILE": str(sites.SAMPLE)} | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    assert told in run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(run.stderr.splitlines()) == len(environ)

@@ -1,0 +1,163 @@
+"""The whole of oceanus by its one command, as a newcomer runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from management import parts
+from tests.conftest import end
+
+OCEANUS = str(Path(sys.executable).with_name("oceanus"))
+BEACON = "/swallow/bizocean?oid=2&evt=pageview&sid=86895a04e5a59600&url=https%3A%2F%2Fshop.example%2F"
+ACCESS_LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
+READY_SECONDS = 90
+
+
+@dataclass
+class Up:
+    """A running `oceanus up` in a folder of its own."""
+
+    folder: Path
+    environ: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it and read its log up to `ready:`."""
+        self.process = subprocess.Popen([OCEANUS, "up"], env=self.environ, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("ready: "):
+                self.url = line.removeprefix("ready: ").strip()
+                self._follow()
+                return
+        raise AssertionError("it ended before ready:\n" + "\n".join(self.lines[-30:]))
+
+    def _follow(self) -> None:
+        """Leave its log to a file, which it writes itself, and keep its pipe from filling."""
+        self._reader = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Stop it as Ctrl-C does, and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command of `oceanus` beside it."""
+        return subprocess.run(
+            [OCEANUS, *words], env=self.environ, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def sql(self, query: str) -> list[dict[str, object]]:
+        """Return what `oceanus sql` answers."""
+        run = self.run("sql", query, "--format", "json")
+        assert run.returncode == 0, run.stderr
+        rows: list[dict[str, object]] = json.loads(run.stdout)
+        return rows
+
+    def status(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what `oceanus status` answers."""
+        status: dict[str, dict[str, dict[str, float]]] = json.loads(self.run("status", "--format", "json").stdout)
+        return status
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    """A running `oceanus up`, on free ports."""
+    environ = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(parts.free_port()), "HOME": str(tmp_path)}
+    running = Up(tmp_path, environ | {"PATH": os.environ["PATH"]})
+    running.start()
+    yield running
+    end(running.process, 60)
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that must come."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.1)
+
+
+def test_a_beacon_becomes_a_row_and_stays_over_a_restart(up: Up) -> None:
+    assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200
+
+    count = "SELECT COUNT(*) AS n FROM bizocean WHERE sid = '86895a04e5a59600'"
+    until(lambda: up.sql(count) == [{"n": 1}])
+    site = up.status()["sites"]["bizocean"]
+    assert (site["queue"], site["claimed"], site["failed"], site["landed"]) == (0, 0, 0, 1)
+
+    assert up.stop() == 0
+    gone = up.run("sql", count)
+    assert gone.returncode == 1
+    assert "nothing runs in" in gone.stderr
+    up.start()
+    assert up.sql(count) == [{"n": 1}]
+
+
+def test_what_was_accepted_lands_before_the_stop(up: Up) -> None:
+    with httpx.Client(base_url=up.url) as client:
+        for _ in range(100):
+            assert client.get(BEACON).status_code == 200
+
+    assert up.stop(signal.SIGTERM) == 0
+
+    up.start()
+    assert up.status()["total"]["landed"] == 100
+
+
+def test_a_killed_child_is_started_again_and_nothing_is_lost(up: Up) -> None:
+    for name in ("r2bq", "arms", "redis", "bigquery"):
+        children = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["children"]
+        os.kill(children[name], signal.SIGKILL)
+        until(lambda: _answers(up.url.rstrip("/") + BEACON), 60)
+
+    accepted = "SELECT COUNT(*) AS n, COUNT(DISTINCT eid) AS ids FROM bizocean"
+    until(lambda: up.status()["total"]["queue"] + up.status()["total"]["claimed"] == 0, 90)
+    [row] = up.sql(accepted)
+    assert row["n"] == row["ids"] == up.status()["total"]["landed"]
+    assert int(str(row["n"])) >= 4
+
+
+def test_a_bad_beacon_is_a_row_of_the_failed_table(up: Up) -> None:
+    assert httpx.get(up.url.rstrip("/") + BEACON.replace("sid=", "sid=XYZ")).status_code == 400
+
+    until(lambda: up.sql("SELECT COUNT(*) AS n FROM oceanus_failed.failed") == [{"n": 1}])
+
+    [failed] = up.sql("SELECT site, stage, reason FROM oceanus_failed.failed")
+    assert (failed["site"], failed["stage"]) == ("bizocean", "rules")
+    assert str(failed["reason"]).startswith("sid: ")
+    assert up.status()["sites"]["bizocean"]["failed"] == 1
+
+
+@pytest.mark.skipif(not ACCESS_LOG.exists(), reason="the real log is not part of the product")
+def test_a_real_log_is_replayed_whole_and_its_counts_agree(up: Up) -> None:
+    run = up.run("replay", str(ACCESS_LOG), "--site", "bizocean")
+
+    assert run.returncode == 0, run.stderr
+    assert "5000" in run.stdout
+    until(lambda: up.status()["sites"]["bizocean"]["landed"] == 5000, 60)
+    assert up.sql("SELECT COUNT(*) AS n, COUNT(DISTINCT eid) AS ids FROM bizocean") == [{"n": 5000, "ids": 5000}]
+    text = ACCESS_LOG.read_text(encoding="utf-8")
+    statuses = "SELECT INT64(jsn.status) AS status, COUNT(*) AS n FROM bizocean GROUP BY status ORDER BY status"
+    assert up.sql(statuses) == [
+        {"status": status, "n": n}
+        for status in (200, 206, 301, 304, 403, 404, 416, 500)
+        if (n := sum(f'" {status} ' in line for line in text.splitlines()))
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
