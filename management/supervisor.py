@@ -6,6 +6,7 @@ child's session outlives it: what it left behind is ended before it is started a
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,12 +26,13 @@ CANNOT_BE_RUN = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a child runs; `keeps` are descriptors of ours that it inherits."""
+    """What a child runs; `keeps` are descriptors of ours that it inherits, `hush` the lines nobody needs to hear."""
 
     name: str
     words: list[str]
     environ: Mapping[str, str]
     keeps: tuple[int, ...] = ()
+    hush: re.Pattern[str] | None = None
 
 
 class DiedEarlyError(Exception):
@@ -208,6 +210,8 @@ class _Child:
     def _told(self, lines: list[bytes]) -> None:
         for line in lines:
             text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+            if self.program.hush is not None and self.program.hush.match(text):
+                continue
             self.lines.append(text)
             self._log.tell(self.program.name, text)
 

@@ -6,6 +6,7 @@ Stop: arms first, so that nothing new comes; then what waits is written; then wh
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -31,6 +32,8 @@ LOOK_SECONDS = 0.1
 # Our processes end by themselves when their grace is over; this much later they are made to.
 MARGIN_SECONDS = 3.0
 SAY_SECONDS = 15.0
+# The local BigQuery tells every request that went well; those that did not stay.
+CALLS = re.compile(r'INFO: +[\d.]+:\d+ - "[A-Z]+ [^"]*" [23]\d\d')
 
 
 async def up(environ: Mapping[str, str]) -> int:
@@ -169,7 +172,8 @@ class _House:
 
     def _store(self, name: str, command: parts.Command) -> Program:
         """Return a program that writes below DATA_DIR: it keeps the lock for as long as it lives."""
-        return Program(name=name, words=command.words, environ=command.environ, keeps=(self._folder.lock,))
+        keeps = (self._folder.lock,)
+        return Program(name=name, words=command.words, environ=command.environ, keeps=keeps, hush=CALLS)
 
     def _program(self, name: str, *arguments: str) -> Program:
         return programs.program(self._plan, self._environ, name, self._token, *arguments)

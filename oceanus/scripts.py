@@ -62,11 +62,12 @@ end
 return 'OK'
 """
 
+# One that comes late, after the writer was adopted, takes nothing back.
 # KEYS none writer workers lease; ARGV writer lease_ms
 REGISTER = (
     _ALLOW
     + """
-redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+redis.call('HSETNX', KEYS[2], 'owner', ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('SET', KEYS[4], 1, 'PX', ARGV[2])
 return 'OK'

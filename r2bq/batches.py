@@ -66,12 +66,14 @@ def read(
         records=[cell.record for cell in kept if cell.record is not None],
         rows=[cell.row for cell in kept if cell.row is not None],
         failed=[refused(site, cell.raw, cell.record, cell.reason, now_us) for cell in bad],
-        counts=counts("f", [cell.record for cell in bad if cell.record is not None]),
+        # a failed record may have no eid, and was counted when it failed
+        counts=counts("f", [cell.record for cell in bad if cell.record is not None]) if key == "eid" else [],
     )
 
 
 def refused(site: str, raw: bytes, record: Record | None, reason: str, now_us: int) -> Failed:
     """Return the failed record of a row that was accepted and cannot be written; its text is kept whole."""
+    eid = record.get("eid") if record else None
     return Failed(
         fid=records.mint(now_us),
         dt=records.time_text(now_us),
@@ -79,7 +81,7 @@ def refused(site: str, raw: bytes, record: Record | None, reason: str, now_us: i
         stage="write",
         reason=reason[:1000],
         raw=raw.decode(errors="backslashreplace"),
-        eid=str(record["eid"]) if record and "eid" in record else None,
+        eid=eid if isinstance(eid, str) else None,
     )
 
 

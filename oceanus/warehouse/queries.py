@@ -60,7 +60,8 @@ class Queries:
             ],
         )
         with translated():
-            return {row[0] for row in self._rest.query_and_wait(sql, job_config=config, wait_timeout=120)}
+            found = self._rest.query_and_wait(sql, job_config=config, wait_timeout=120, retry=_RETRY)
+            return {row[0] for row in found}
 
     def _config(self, max_bytes: int, dry_run: bool = False) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(
