@@ -34,6 +34,7 @@ def create() -> App:
     )
 
     async def started() -> None:
+        device("Mozilla/5.0")  # reads its rules now, not while the first visitor waits
         try:
             await pusher.ping()
         except SpoolError as exc:

@@ -35,7 +35,7 @@ class _Told(click.Group):
         except MisconfiguredError as exc:
             _say(exc.mistakes)
         except OceanusError as exc:
-            _say([str(exc)])
+            _say([str(exc).partition("\n\n")[0]])  # below it BigQuery names the job, which tells an operator nothing
         return ctx.exit(1)
 
 

@@ -40,11 +40,6 @@ class Folder:
         return self._below("bigquery")
 
     @property
-    def journal(self) -> Path:
-        """Return where arms keeps its journal."""
-        return self._below("journal")
-
-    @property
     def token_file(self) -> Path:
         """Return the file with the token of trusted callers."""
         return self.path / "trust_token"
@@ -88,6 +83,7 @@ def take(path: Path, grace_seconds: float, tell: Callable[[str], None]) -> Folde
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "journal").mkdir(exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise MisconfiguredError(

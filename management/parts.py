@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
 
+from oceanus import settings
 from oceanus.errors import MisconfiguredError
 
 REDIS_AT_LEAST = (7, 0)
@@ -69,7 +70,7 @@ def redis_command(server: RedisServer, folder: Path, port: int, password: str = 
         words += ["--requirepass", password]
     if maxmemory:
         words += ["--maxmemory", maxmemory]
-    return Command(words, dict(os.environ))
+    return Command(words, settings.environment())
 
 
 def bigquery_command(folder: Path, port: int, grpc_port: int, project: str) -> Command:
@@ -85,7 +86,7 @@ def bigquery_command(folder: Path, port: int, grpc_port: int, project: str) -> C
         )
     words = [str(program), "--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)]
     words += ["--project", project, "--data-dir", str(folder)]
-    return Command(words, dict(os.environ) | {"HOME": str(_bigquery_home())})
+    return Command(words, settings.environment() | {"HOME": str(_bigquery_home())})
 
 
 def _bigquery_home() -> Path:
@@ -95,7 +96,7 @@ def _bigquery_home() -> Path:
         home.mkdir(parents=True, exist_ok=True)
         lines = "import sys, duckdb_extensions as e\nfor name in sys.argv[1:]: e.import_extension(name)"
         subprocess.run(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", lines, *_EXTENSIONS], env=dict(os.environ) | {"HOME": str(home)}, check=True
+            [sys.executable, "-c", lines, *_EXTENSIONS], env=settings.environment() | {"HOME": str(home)}, check=True
         )
         (home / "complete").touch()
     return home

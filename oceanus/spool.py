@@ -28,6 +28,7 @@ from oceanus.errors import (
     SpoolUnsafeError,
     WriterGoneError,
 )
+from oceanus.ledger import ACCEPTED, REJECTED, Count
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
@@ -56,20 +57,6 @@ def list_key(site: str, source: str, name: str) -> str:
 def new_id(host: str, pid: int) -> str:
     """Return a new name for a writer or producer: one per start, never used again."""
     return f"{host}-{pid}-{secrets.token_hex(6)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
-    """One line of the ledger: how many records of a minute, and the sum of their digests."""
-
-    minute: str
-    kind: str
-    records: int
-    digest: int
-
-    def line(self) -> list[str | int]:
-        """Return the line as the scripts take it."""
-        return [self.minute, self.kind, self.records, self.digest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +207,7 @@ class Pusher:
         ]
         accepted = one.source == "queue"
         cap = ALERTS_CAP if one.alerts and accepted else 0
-        counts = [one.minute, "a" if accepted else "x", len(one.records), one.digest, one.last_ms]
+        counts = [one.minute, ACCEPTED if accepted else REJECTED, len(one.records), one.digest, one.last_ms]
         return [*keys, seq, cap, int(accepted), *counts, one.site, *one.records]
 
     def _refusal(self, one: Push, answer: object) -> SpoolRefusedError | None:

@@ -4,14 +4,13 @@ One claim is one table is one append. Rows of another table, and what would make
 list's old end; what is no record goes to the failed records.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oceanus import records, tables
+from oceanus import ledger, records, tables
 from oceanus.errors import NotARecordError
+from oceanus.ledger import Count, counts
 from oceanus.records import Failed, Record
-from oceanus.spool import Count
 from oceanus.tables import Row, Table
 
 KEEP, BACK, FAILED, LANDED = "k", "b", "f", "l"
@@ -67,7 +66,7 @@ def read(
         rows=[cell.row for cell in kept if cell.row is not None],
         failed=[refused(site, cell.raw, cell.record, cell.reason, now_us) for cell in bad],
         # a failed record may have no eid, and was counted when it failed
-        counts=counts("f", [cell.record for cell in bad if cell.record is not None]) if key == "eid" else [],
+        counts=counts(ledger.FAILED, [cell.record for cell in bad if cell.record is not None]) if key == "eid" else [],
     )
 
 
@@ -83,17 +82,6 @@ def refused(site: str, raw: bytes, record: Record | None, reason: str, now_us: i
         raw=raw.decode(errors="backslashreplace"),
         eid=eid if isinstance(eid, str) else None,
     )
-
-
-def counts(kind: str, counted: Iterable[Record]) -> list[Count]:
-    """Return the ledger's lines for records: one for each of their minutes."""
-    minutes: dict[str, list[int]] = defaultdict(list)
-    for record in counted:
-        minutes[records.minute(record["dt"])].append(records.digest(record["eid"]))
-    return [
-        Count(minute=minute, kind=kind, records=len(digests), digest=sum(digests))
-        for minute, digests in minutes.items()
-    ]
 
 
 def flags_of(total: int, marked: Mapping[int, object] | set[int], mark: str, others: str) -> str:

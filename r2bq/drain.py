@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from oceanus import records, spool
+from oceanus import ledger, records, spool
 from oceanus.errors import (
     ClaimChangedError,
     OffsetTakenError,
@@ -198,7 +198,7 @@ class Drain:
         except RowsRefusedError as exc:
             self._set_aside(holder, claim, batch, exc)
             return True
-        counted = batches.counts("s", batch.records) if self.source.is_counted else []
+        counted = ledger.counts(ledger.SETTLED, batch.records) if self.source.is_counted else []
         self._redis.settle(holder, claim.token, counted)
         self.holds = False
         metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
@@ -232,7 +232,7 @@ class Drain:
             batches.refused(self.source.site.name, claim.rows[i], batch.records[i], bad[i], now_us).encode()
             for i in marked
         ]
-        counted = batches.counts("f", [batch.records[i] for i in marked])
+        counted = ledger.counts(ledger.FAILED, [batch.records[i] for i in marked])
         flags = batches.flags_of(total, set(bad), FAILED, KEEP)
         self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
         metrics.FAILED.labels(self.source.site.name).inc(len(bad))
@@ -322,7 +322,7 @@ class Drain:
         self._redis.beat(holder)
         flags = batches.flags_of(len(claim.rows), places, LANDED, BACK)
         landed = [records.decode(claim.rows[place], self.source.key) for place in sorted(places)]
-        counted = batches.counts("s", landed) if self.source.is_counted else []
+        counted = ledger.counts(ledger.SETTLED, landed) if self.source.is_counted else []
         self._redis.sort(holder, claim.token, flags, counts=counted, drop_stream=True)
         metrics.RECOVERED.labels(self.source.site.name).inc(len(claim.rows))
         log.warning(

@@ -1,0 +1,40 @@
+"""The one log of `up`."""
+
+import io
+
+from management.uplog import LARGEST_BYTES, Log, open_log
+
+
+class Closed(io.StringIO):
+    """A stdout that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_line_goes_to_both_behind_its_name():
+    file, watched = io.StringIO(), io.StringIO()
+
+    Log(file, watched).tell("arms", "ready")
+
+    assert file.getvalue() == watched.getvalue() == "arms      | ready\n"
+
+
+def test_the_file_has_every_line_when_nobody_reads_stdout():
+    file = io.StringIO()
+    log = Log(file, Closed())
+
+    log.say("one")
+    log.say("two")
+
+    assert file.getvalue() == "one\ntwo\n"
+
+
+def test_a_large_log_is_put_aside(tmp_path):
+    file = tmp_path / "up.log"
+    file.write_bytes(b"x" * (LARGEST_BYTES + 1))
+
+    open_log(file).close()
+
+    assert file.stat().st_size == 0
+    assert (tmp_path / "up.log.1").stat().st_size == LARGEST_BYTES + 1
