@@ -57,6 +57,7 @@ class Collector:
         self._quota = quota
         self._trust = trust
         self._clock = clock
+        self._counted: list[Failed] = []
         self._intakes = {name: Intake(site, device) for name, site in sites.items()}
 
     def site(self, method: str, name: str | None) -> Site | None:
@@ -110,11 +111,15 @@ class Collector:
         metrics.BEACONS.labels(site.name, _RESULTS[type(outcome)]).inc()
         return outcome
 
-    async def flush_counted(self, everything: bool = False) -> None:
-        """Store what the quota has counted for minutes that are over."""
-        for failed in self._quota.due(self._clock(), everything):
-            metrics.FAILED.labels(failed.site, "counted").inc()
-            await self._store_failed(failed)
+    async def store_counted(self, everything: bool = False) -> None:
+        """Store what the quota has counted for minutes that are over; what cannot be stored is kept for the next call.
+
+        Raises NotStoredError.
+        """
+        self._counted += self._quota.due(self._clock(), everything)
+        while self._counted:
+            await self._store_failed(self._counted[0])
+            metrics.FAILED.labels(self._counted.pop(0).site, "counted").inc()
 
     def _caller(self, site: Site, headers: Mapping[str, str]) -> tuple[bool, tuple[str, str] | None]:
         """Return whether the caller proved that it may be believed, and the reason for a 403 if there is one."""
@@ -146,11 +151,9 @@ class Collector:
                 received_ms=outcome.received_ms,
                 alerts=site.alerts,
             )
-        elif isinstance(outcome, Rejected):
-            await self.flush_counted()
-            if self._quota.admit(site.name, outcome.failed.reason, self._clock()):
-                metrics.FAILED.labels(site.name, "whole").inc()
-                await self._store_failed(outcome.failed)
+        elif isinstance(outcome, Rejected) and self._quota.admit(site.name, outcome.failed.reason, self._clock()):
+            metrics.FAILED.labels(site.name, "whole").inc()
+            await self._store_failed(outcome.failed)
 
     async def _store_failed(self, failed: Failed) -> None:
         await self._gather.store(

@@ -17,8 +17,9 @@ from oceanus.sites import RESERVED, Field, Site
 
 RAW_BYTES = 8192
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
-OLDEST_US = 10 * 365 * 86_400_000_000
-NEWEST_US = 365 * 86_400_000_000
+DAY_US = 86_400_000_000
+OLDEST_DAYS = 10 * 365
+NEWEST_US = 365 * DAY_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,7 @@ class Intake:
         self.site = site
         self._checks = Checks(site.fields)
         self._device = device
+        self._oldest_us = DAY_US * min(OLDEST_DAYS, site.table.expiry_days or OLDEST_DAYS)
         self._declared = frozenset(field.name for field in site.fields)
         self._known = self._declared.union(RESERVED, (site.privacy.consent,))
 
@@ -151,7 +153,22 @@ class Intake:
             return sent.address
         if field.source == "device":
             return self._device(str(record.get(field.argument, "")))
-        return _time(sent)
+        return self._time(sent)
+
+    def _time(self, sent: Sent) -> str:
+        """Return the record's time: of receipt, or the one that a trusted caller gives; raises ValueError."""
+        if sent.given_time is None:
+            return records.time_text(sent.now_us)
+        try:
+            given_us = records.given_time_us(sent.given_time)
+        except (ValueError, OverflowError):
+            raise ValueError("X-Oceanus-Time must be a time such as 2026-11-22T16:48:16.123456Z") from None
+        if not sent.now_us - self._oldest_us <= given_us <= sent.now_us + NEWEST_US:
+            days = self._oldest_us // DAY_US
+            raise ValueError(
+                f"X-Oceanus-Time must lie within the last {days} days, which the table keeps, or the next 365"
+            )
+        return records.time_text(given_us)
 
     def _accepted(self, sent: Sent, record: Record) -> Accepted:
         eid = records.mint(sent.now_us)
@@ -189,16 +206,3 @@ class Intake:
 def cut(text: bytes, most: int) -> str:
     """Return the text cut to `most` bytes, never within a character."""
     return text[:most].decode(errors="ignore")
-
-
-def _time(sent: Sent) -> str:
-    """Return the record's time: of receipt, or the one that a trusted caller gives; raises ValueError."""
-    if sent.given_time is None:
-        return records.time_text(sent.now_us)
-    try:
-        given_us = records.given_time_us(sent.given_time)
-    except (ValueError, OverflowError):
-        raise ValueError("X-Oceanus-Time must be a time such as 2026-11-22T16:48:16.123456Z") from None
-    if not sent.now_us - OLDEST_US <= given_us <= sent.now_us + NEWEST_US:
-        raise ValueError("X-Oceanus-Time must lie within the last 10 years and the next: BigQuery takes no other")
-    return records.time_text(given_us)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from oceanus import records
 from oceanus.records import Failed
 
+MINUTE_US = 60_000_000
+MAX_REASONS = 50
+
 
 @dataclass(slots=True)
 class _Minute:
@@ -23,27 +26,43 @@ class Quota:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._sites: dict[str, _Minute] = {}
+        self._over: list[Failed] = []
 
     def admit(self, site: str, reason: str, now_us: int) -> bool:
-        """Return whether this failed record is kept whole; if not, it is counted. Call `due` before."""
-        minute = self._sites.setdefault(site, _Minute(now_us // 60_000_000))
+        """Return whether this failed record is kept whole; if not, it is counted."""
+        minute = self._minute(site, now_us)
         if minute.kept < self._limit:
             minute.kept += 1
             return True
-        minute.counted[reason if reason in minute.counted or len(minute.counted) < 50 else "others"] += 1
+        minute.counted[reason if reason in minute.counted or len(minute.counted) < MAX_REASONS else "others"] += 1
         return False
 
     def due(self, now_us: int, everything: bool = False) -> list[Failed]:
-        """Return one failed record for each site whose minute is over (or all, at the end) and was over its quota."""
-        over = [s for s, m in self._sites.items() if everything or m.minute != now_us // 60_000_000]
-        ended = {site: self._sites.pop(site) for site in over}
-        return [_summary(site, minute, self._limit, now_us) for site, minute in ended.items() if minute.counted]
+        """Return, once, a failed record for each site and minute that was over its quota and has ended.
+
+        With `everything`, also for the minutes that have not ended.
+        """
+        for site, minute in list(self._sites.items()):
+            if everything or minute.minute != now_us // MINUTE_US:
+                self._close(site, now_us)
+        over, self._over = self._over, []
+        return over
+
+    def _minute(self, site: str, now_us: int) -> _Minute:
+        if site in self._sites and self._sites[site].minute != now_us // MINUTE_US:
+            self._close(site, now_us)
+        return self._sites.setdefault(site, _Minute(now_us // MINUTE_US))
+
+    def _close(self, site: str, now_us: int) -> None:
+        minute = self._sites.pop(site)
+        if minute.counted:
+            self._over.append(_summary(site, minute, self._limit, now_us))
 
 
 def _summary(site: str, minute: _Minute, limit: int, now_us: int) -> Failed:
     return Failed(
         fid=records.mint(now_us),
-        dt=records.time_text(minute.minute * 60_000_000),
+        dt=records.time_text(minute.minute * MINUTE_US),
         site=site,
         stage="rules",
         reason=f"counted: {minute.counted.total()} more in this minute, beyond the {limit} that are kept whole",

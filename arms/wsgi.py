@@ -3,14 +3,16 @@
 gunicorn calls `create` in each worker after the fork, so that no connection is ever shared between processes.
 """
 
+import asyncio
 import logging
 import os
 import socket
+from contextlib import suppress
 
 from arms.app import App, Lifespan, create_app
 from arms.collector import Collector, Trust
 from arms.devices import device
-from arms.gather import Gather
+from arms.gather import Gather, NotStoredError
 from arms.quota import Quota
 from oceanus import settings, sites, worker
 from oceanus.errors import SpoolError
@@ -18,6 +20,8 @@ from oceanus.settings import ArmsSettings
 from oceanus.spool import Pusher, connect_pusher
 
 log = logging.getLogger(__name__)
+
+COUNTED_SECONDS = 5.0
 
 
 def create() -> App:
@@ -33,6 +37,8 @@ def create() -> App:
         device,
     )
 
+    background: list[asyncio.Task[None]] = []
+
     async def started() -> None:
         device("Mozilla/5.0")  # reads its rules now, not while the first visitor waits
         try:
@@ -40,8 +46,19 @@ def create() -> App:
         except SpoolError as exc:
             log.error("beacons are answered 503 until this is mended: %s", exc)
 
+        background.append(asyncio.create_task(tell_counted()))
+
+    async def tell_counted() -> None:
+        while True:
+            await asyncio.sleep(COUNTED_SECONDS)
+            with suppress(NotStoredError):  # it is tried again
+                await collector.store_counted()
+
     async def stopping() -> None:
-        await collector.flush_counted(everything=True)
+        for task in background:
+            task.cancel()
+        with suppress(NotStoredError):  # numbers of rejected beacons alone; gather has logged it
+            await collector.store_counted(everything=True)
         await pusher.close()
 
     return create_app(

@@ -63,7 +63,7 @@ def environment(plan: Layout, environ: Mapping[str, str], name: str, token: str)
         "SITES_FILE": plan.sites_file,
         "DATA_SET": plan.dataset,
         "PROJECT_ID": plan.project,
-        "HOST": plan.host,
+        "LISTEN_ADDRESS": plan.host,
         "PORT": str(plan.ports[name]),
         "JOURNAL_DIR": str(plan.data_dir / "journal"),
         "TRUST_TOKEN": token,

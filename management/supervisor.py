@@ -6,10 +6,11 @@ child's session outlives it: what it left behind is ended before it is started a
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from management import leftovers
@@ -154,22 +155,24 @@ class _Child:
         A program that cannot be run counts as one that ended at once, with a shell's exit code for it.
         """
         self._process = None
+        # A pipe of our own: with asyncio's the process would count as running while an orphan of it holds the pipe.
+        hears, speaks = os.pipe()
+        self._telling = asyncio.create_task(self._tell(hears), name=f"tell {self.program.name}")
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.program.words,
                 env=dict(self.program.environ),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=speaks,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=self.program.keeps,
             )
+            self.mark = leftovers.mark_started(self._process.pid)
         except OSError as exc:
-            self._told([f"cannot be run: {exc}".encode()])
-            return
-        self.mark = leftovers.mark_started(self._process.pid)
-        if self._process.stdout is not None:
-            self._telling = asyncio.create_task(self._tell(self._process.stdout), name=f"tell {self.program.name}")
+            self._told(f"cannot be run: {exc}".encode())
+        finally:
+            os.close(speaks)
 
     async def ended(self) -> int:
         """Wait for the end of the process and of all that it left behind; return its exit code."""
@@ -197,23 +200,40 @@ class _Child:
         if telling is not None:
             await asyncio.wait([telling], timeout=1)  # whoever left the session may hold the pipe open for ever
             telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
-    async def _tell(self, said: asyncio.StreamReader) -> None:
-        rest = b""
-        while chunk := await said.read(65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LONGEST_LINE_BYTES:
-                lines, rest = [*lines, rest], b""
-            self._told(lines)
-        self._told([rest] if rest else [])
+    async def _tell(self, hears: int) -> None:
+        """Tell every line that comes out of the pipe, until nobody holds its other end."""
+        said = asyncio.StreamReader()
+        with os.fdopen(hears, "rb") as pipe:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(said), pipe
+            )
+            try:
+                async for line in _lines(said):
+                    self._told(line)
+            finally:
+                transport.close()
 
-    def _told(self, lines: list[bytes]) -> None:
-        for line in lines:
-            text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-            if self.program.hush is not None and self.program.hush.match(text):
-                continue
+    def _told(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        if self.program.hush is None or not self.program.hush.match(text):
             self.lines.append(text)
             self._log.tell(self.program.name, text)
+
+
+async def _lines(said: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield each line without its end; one that does not end is cut into pieces."""
+    rest = b""
+    while chunk := await said.read(65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > LONGEST_LINE_BYTES:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
 
 
 async def _ask(process: asyncio.subprocess.Process, grace_seconds: float) -> bool:

@@ -168,7 +168,7 @@ class ArmsSettings:
     log: LogSettings
     redis: RedisSettings
     sites: SitesSettings
-    host: str = var("HOST", "0.0.0.0", required, "address to listen on")  # noqa: S104 - a container's only way out
+    host: str = var("LISTEN_ADDRESS", "0.0.0.0", required, "address to listen on")  # noqa: S104 - a container's only way out
     port: int = var("PORT", "8080", port, "port to listen on")
     workers: int = var("WORKERS", "1", positive, "gunicorn worker processes")
     trusted_proxies: int = var("TRUSTED_PROXIES", "0", natural, "hops in front whose X-Forwarded-For is believed")

@@ -351,6 +351,10 @@ class _Reader:
             self.wrong(place, f"name: {own!r} must be letters, digits and underscores")
         days = self.value(given, place, "expiry_days", _natural, "a whole number of days, at least 1", None)
         form = self.choice(given, place, "form", ("partitioned", "daily"), "partitioned")
+        if form == "daily" and days is not None:
+            self.wrong(
+                place, "expiry_days: is for form: partitioned; tables of single days stay until they are deleted"
+            )
         return TableForm(name=own, form=form, cluster=tuple(map(str, cluster)), expiry_days=days)
 
     def origins(self, body: Any, site: str) -> Origins:

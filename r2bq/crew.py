@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from oceanus import records
 from oceanus.errors import NotARecordError, SpoolError
-from oceanus.spool import Backlog, Spool
+from oceanus.spool import LEASE_MS, Backlog, Spool
 from r2bq import metrics
 from r2bq.drain import BEAT_SECONDS, Drain
 
@@ -39,6 +39,7 @@ class Crew:
         self._now_us = now_us
         self._running: dict[Drain, Future[None]] = {}
         self._beats_at = 0.0
+        self._adopts_from = 0.0
         self._stopping = False
         self.looked_at = clock()
 
@@ -49,10 +50,12 @@ class Crew:
             if self._clock() >= self._beats_at:
                 self._beats_at = self._clock() + BEAT_SECONDS
                 self._beat()
-                self._adopt()
+                if self._clock() >= self._adopts_from:
+                    self._adopt()
             due = [drain for drain, backlog in self._look() if self._is_due(drain, backlog)]
         except SpoolError as exc:
             log.warning("Redis cannot be read, trying again: %s", exc)
+            self._adopts_from = self._clock() + LEASE_MS / 1000  # leases lapsed meanwhile: let the living renew theirs
             return False
         self.looked_at = self._clock()
         for drain in due:

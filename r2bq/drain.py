@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from oceanus import ledger, records, spool
@@ -22,6 +23,7 @@ from oceanus.errors import (
     OffsetTakenError,
     RowsRefusedError,
     SpoolError,
+    SpoolRefusedError,
     SpoolUnclearError,
     StreamGoneError,
     TableMissingError,
@@ -165,10 +167,11 @@ class Drain:
             return False
         if claim.stream:
             return self._resume(holder, claim)
-        batch = self._read(claim)
-        if not batch.is_whole:
+        while not (batch := self._read(claim)).is_whole:
             self._sort(holder, claim, batch)
-            return True
+            claim = self._redis.claim(holder, 0, 0)  # as it is: filled up, it would take again what just went back
+            if not claim.rows:
+                return True
         stream, offset = self._assign(holder, claim.token, batch)
         assigned = replace(claim, table=batch.table.path, stream=stream, offset=offset)
         return self._write(holder, assigned, batch, first=True)
@@ -206,14 +209,21 @@ class Drain:
         return True
 
     def _append(self, holder: Holder, claim: Claim, table: Table, batch: Batch) -> None:
-        """Send the append and wait for its answer, giving a sign of life each second."""
-        name = self.source.site.name
-        with metrics.APPEND_SECONDS.labels(name).time():
-            answer = self._patience.submit(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
-            while True:
-                try:
-                    return answer.result(BEAT_SECONDS)
-                except TimeoutError:
+        with metrics.APPEND_SECONDS.labels(self.source.site.name).time():
+            self._patiently(holder, self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
+
+    def _patiently[**P, T](self, holder: Holder, call: Callable[P, T], *values: P.args, **named: P.kwargs) -> T:
+        """Call BigQuery and wait for its answer, giving a sign of life each second.
+
+        Only the loss of the claim ends the wait: a call left under way because Redis is away would soon be sent again,
+        and could meet itself.
+        """
+        answer = self._patience.submit(call, *values, **named)
+        while True:
+            try:
+                return answer.result(BEAT_SECONDS)
+            except TimeoutError:
+                with suppress(SpoolUnclearError, SpoolRefusedError):
                     self._redis.beat(holder)
 
     def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError) -> None:
@@ -222,7 +232,7 @@ class Drain:
         Not if the trouble is the table's: a column that is not there yet, or most of many rows refused at once.
         """
         total, bad = len(batch.rows), refusal.reasons
-        lacking = self._lacking(replace(batch.table, path=claim.table))
+        lacking = self._patiently(holder, self._lacking, replace(batch.table, path=claim.table))
         if lacking or (total >= 10 and len(bad) * 2 > total) or self.source.list == "failed":
             reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
             raise WarehouseError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
@@ -289,7 +299,7 @@ class Drain:
         path = batch.table.path
         assigned = self._redis.assign(holder, token, path)
         if assigned is None:
-            stream = self._create_stream(batch.table)
+            stream = self._patiently(holder, self._create_stream, batch.table)
             assigned = self._redis.assign(holder, token, path, stream)
         if assigned is None:
             raise ClaimChangedError(f"no stream for {path}")
@@ -318,7 +328,7 @@ class Drain:
 
     def _recover(self, holder: Holder, claim: Claim) -> None:
         """Sort a claim, ours or adopted, into what has landed and what goes back to the list, behind a fence."""
-        places = self._landed(claim) if claim.stream else set()
+        places = self._patiently(holder, self._landed, claim) if claim.stream else set()
         self._redis.beat(holder)
         flags = batches.flags_of(len(claim.rows), places, LANDED, BACK)
         landed = [records.decode(claim.rows[place], self.source.key) for place in sorted(places)]

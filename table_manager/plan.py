@@ -186,8 +186,6 @@ def _table_refusals(table: Table, standing: Table) -> list[str]:
     if table.partition != standing.partition:
         there, wished = _partitioning(standing.partition), _partitioning(table.partition)
         refusals.append(f"is {there}, not {wished}: no partitioning is changed; give the site another table name")
-    if table.expiry_days and not table.partition:
-        refusals.append("expiry_days is for partitions: a table of one day is kept for good")
     unfit = _unfit(table, standing)
     if unfit:
         refusals.append(f"is not {_clustering(table.cluster)}: of another type than declared: {', '.join(unfit)}")

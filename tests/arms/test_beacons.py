@@ -1,5 +1,6 @@
 """The beacon routes as existing pages and scripts rely on them, through the real application."""
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from arms import beacons
 from arms.answers import GIF
+from arms.gather import NotStoredError
 from oceanus import records
 
 from .conftest import GOOD, TOKEN, Arms, sample
@@ -136,11 +138,16 @@ def test_more_failed_records_than_the_quota_are_counted_by_reason(make_arms: Mak
         assert arms.swallow(sid=None).status_code == 400
     arms.now_us += 60_000_000
 
-    arms.swallow(evt=None)
+    assert arms.swallow(evt=None).status_code == 400
+    arms.spool.fall_silent()
+    with pytest.raises(NotStoredError):
+        asyncio.run(arms.collector.store_counted())
+    arms.spool.failure = None
+    asyncio.run(arms.collector.store_counted())
 
     kept = arms.spool.records("bizocean", "failed")
-    assert [one["reason"].partition(":")[0] for one in kept] == ["sid", "sid", "counted", "evt"]
-    assert orjson.loads(kept[2]["raw"]) == {"sid: required field": 3}
+    assert [one["reason"].partition(":")[0] for one in kept] == ["sid", "sid", "evt", "counted"]
+    assert orjson.loads(kept[3]["raw"]) == {"sid: required field": 3}
 
 
 def test_nothing_stored_is_a_503_to_send_again(arms: Arms) -> None:
@@ -398,6 +405,18 @@ def test_a_time_that_bigquery_would_refuse_is_a_mistake(arms: Arms, time: str) -
 
     assert response.status_code == 400
     assert response.headers["x-oceanus-error"].startswith("dt: X-Oceanus-Time")
+
+
+def test_a_time_before_the_tables_expiry_is_a_mistake(make_arms: MakeArms) -> None:
+    arms = make_arms(bizocean="{method: swallow, shape: access, table: {expiry_days: 2}}")
+    day_us = 86_400_000_000
+
+    kept, gone = (
+        arms.swallow(headers=TRUSTED | {"X-Oceanus-Time": records.time_text(arms.now_us - days * day_us)})
+        for days in (1, 3)
+    )
+
+    assert [kept.status_code, gone.status_code] == [200, 400]
 
 
 def test_a_wrong_token_is_a_403_and_another_scheme_is_none(arms: Arms) -> None:

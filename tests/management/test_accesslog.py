@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from management.accesslog import Beacon, beacon, time_of
 
-LINE = b'83.149.9.216 - - [17/May/2015:10:05:03 +0200] "GET /a%20b?q=1 HTTP/1.1" 200 203023 "http://example.com/" "Agent/1.0"'
+LINE = (
+    b'83.149.9.216 - - [17/May/2015:10:05:03 +0200] "GET /a%20b?q=1 HTTP/1.1" 200 203023'
+    b' "http://example.com/" "Agent/1.0"'
+)
 BEFORE = datetime(2015, 5, 17, tzinfo=UTC)
 LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
 

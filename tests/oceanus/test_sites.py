@@ -162,6 +162,7 @@ SITE_MISTAKES = {
     "batch: {seconds: 0}": (", batch", "seconds: 0 must be a number above 0, at most 3600"),
     "batch: 5": (", batch", "must be a mapping (key: value), not 5"),
     "table: {form: hourly}": (", table", "form: 'hourly' is not known; choose one of partitioned, daily"),
+    "table: {form: daily, expiry_days: 3}": (", table", "expiry_days: is for form: partitioned"),
     "table: {name: a-b}": (", table", "name: 'a-b' must be letters, digits and underscores"),
     "table: {cluster: [nothing]}": (", table", "cluster: ['nothing'] must be up to 4 fields of the shape"),
     "table: {cluster: oid}": (", table", "cluster: 'oid' must be up to 4 fields of the shape"),

@@ -816,13 +816,14 @@ def a_failed_record(number: int) -> Failed:
 
 def test_failed_records_go_to_the_failed_table_and_the_ledger_does_not_count_them(redis_client, spool):
     crossing = Crossing(redis_client, PARTITIONED, OneBigQuery(NAMING.failed), source="failed")
-    redis_client.lpush(key("bizocean", "failed"), a_failed_record(1).encode(), a_failed_record(2).encode())
+    failed = [a_failed_record(1), a_failed_record(2)]
+    redis_client.lpush(key("bizocean", "failed"), *(one.encode() for one in failed))
 
     crossing.run(crossing.drain(spool))
 
     fields = {"dt": records.time_us(DAY), "site": "bizocean", "stage": "rules", "reason": "evt: required field"}
     assert crossing.bigquery.rows == {
-        "beacons_failed.failed": [fields | {"raw": str(n), "fid": a_failed_record(n).fid} for n in (2, 1)]
+        "beacons_failed.failed": [fields | {"raw": one.raw, "fid": one.fid} for one in reversed(failed)]
     }
     assert crossing.left() == DRAINED
     assert not redis_client.exists(key("bizocean", "ledger"))

@@ -216,14 +216,6 @@ def test_no_partitioning_is_changed_and_the_expiry_of_another_one_left_alone(the
     assert found == Plan((), (sentence,))
 
 
-def test_an_expiry_without_partitions_is_told_and_never_altered():
-    standing = replace(STANDING, partition=None, expiry_days=None)
-
-    found = plan.for_table(replace(standing, expiry_days=9), standing)
-
-    assert found == Plan((), ("beacons.shop: expiry_days is for partitions: a table of one day is kept for good",))
-
-
 def test_a_table_is_not_clustered_by_a_column_that_stands_with_another_type():
     standing = replace(STANDING, columns=column("url", type="JSON"))
 

@@ -1,0 +1,74 @@
+"""What each program is given."""
+
+from itertools import count
+from pathlib import Path
+
+from management import programs
+from oceanus.settings import UpSettings, read
+from oceanus.sites import SAMPLE
+
+
+def layout(environ: dict[str, str]) -> programs.Layout:
+    ports = count(50001)
+    return programs.layout(read(UpSettings, environ), "0.0.0.0", lambda: next(ports))
+
+
+def test_all_ports_but_that_of_arms_are_free_ones():
+    assert layout({"PORT": "8080"}).ports == {
+        "arms": 8080,
+        "redis": 50001,
+        "bigquery": 50002,
+        "bigquery_storage": 50003,
+        "r2bq": 50004,
+        "table_manager": 50005,
+    }
+
+
+def test_children_find_redis_and_bigquery_of_up():
+    plan = layout({"DATA_DIR": "/data"})
+
+    given = programs.environment(plan, {"REDIS_PASSWORD": "another's", "WORKERS": "2"}, "arms", "secret")
+
+    assert given == {
+        "WORKERS": "2",
+        "PROJECT_ID": "local",
+        "DATA_SET": "oceanus",
+        "SITES_FILE": str(SAMPLE),
+        "LOG_LEVEL": "INFO",
+        "HOST": "0.0.0.0",
+        "PORT": "8080",
+        "JOURNAL_DIR": "/data/journal",
+        "TRUST_TOKEN": "secret",
+        "PYTHONUNBUFFERED": "1",
+        "REDIS_PD_SERVICE_HOST": "127.0.0.1",
+        "REDIS_PD_SERVICE_PORT": "50001",
+        "REDIS_PASSWORD": "",
+        "REDIS_TLS": "0",
+        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:50002",
+        "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:50003",
+    }
+
+
+def test_project_without_emulator_means_real_bigquery():
+    plan = layout({"PROJECT_ID": "mine"})
+
+    assert not plan.own_bigquery
+    assert "BIGQUERY_EMULATOR_HOST" not in programs.environment(plan, {"PROJECT_ID": "mine"}, "r2bq", "t")
+
+
+def test_emulator_that_runs_already_is_used():
+    environ = {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9", "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:8"}
+    plan = layout(environ)
+
+    given = programs.environment(plan, environ, "r2bq", "t")
+
+    assert not plan.own_bigquery
+    assert (given["BIGQUERY_EMULATOR_HOST"], given["PROJECT_ID"]) == ("http://127.0.0.1:9", "local")
+
+
+def test_sites_file_is_found_from_every_folder():
+    assert Path(layout({"SITES_FILE": "sites.yaml"}).sites_file).is_absolute()
+
+
+def test_log_level_of_the_environment_goes_first():
+    assert programs.with_defaults({"LOG_LEVEL": "DEBUG"})["LOG_LEVEL"] == "DEBUG"

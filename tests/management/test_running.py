@@ -1,0 +1,80 @@
+"""What runs, and which target a command takes."""
+
+import os
+from itertools import count
+
+import pytest
+
+from management import leftovers, programs, running
+from management.leftovers import Mark
+from oceanus.errors import MisconfiguredError
+from oceanus.settings import UpSettings, read
+from oceanus.sites import SAMPLE
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"DATA_DIR": str(tmp_path)}
+
+
+def save(environ: dict[str, str], up: Mark) -> None:
+    ports = count(50001)
+    plan = programs.layout(read(UpSettings, environ), "0.0.0.0", lambda: next(ports))
+    given = programs.environment(plan, environ, "arms", "t")
+    running.save(plan, given, up, plan.data_dir / "trust_token", {"redis": Mark(7, 1.0)})
+
+
+def test_living_up_is_the_target(environ):
+    save(environ, leftovers.mark(os.getpid()))
+
+    assert running.redis(environ).port == 50001
+    assert running.warehouse(environ).emulator == "http://127.0.0.1:50002"
+    assert running.warehouse(environ).storage_emulator == "127.0.0.1:50003"
+    assert running.warehouse(environ).dataset == "oceanus"
+    assert running.find(environ).url == "http://127.0.0.1:8080/"
+    assert running.arms_metrics(environ) == "http://127.0.0.1:8080/metrics"
+    assert running.sites_file(environ) == str(SAMPLE)
+
+
+def test_password_kept_for_another_redis_is_not_sent_to_ours(environ):
+    save(environ, leftovers.mark(os.getpid()))
+
+    assert running.redis(environ | {"REDIS_PASSWORD": "another's"}).password == ""
+
+
+def test_dataset_of_the_environment_goes_first(environ):
+    save(environ, leftovers.mark(os.getpid()))
+
+    assert running.warehouse(environ | {"DATA_SET": "mine"}).dataset == "mine"
+
+
+def test_ended_up_is_no_target(environ):
+    save(environ, Mark(os.getpid(), 1.0))  # our number, but of another process
+
+    with pytest.raises(MisconfiguredError, match=r"nothing runs in .*: make up"):
+        running.warehouse(environ)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"pid": "x"}'])
+def test_torn_file_is_no_target(environ, tmp_path, text):
+    (tmp_path / running.FILE).write_text(text)
+
+    with pytest.raises(MisconfiguredError, match="nothing runs in"):
+        running.find(environ)
+
+
+def test_environment_names_the_warehouse(environ):
+    named = running.warehouse(environ | {"PROJECT_ID": "mine"})
+
+    assert (named.project, named.dataset, named.emulator) == ("mine", "oceanus", "")
+
+
+def test_environment_names_redis_and_with_it_no_arms(environ):
+    environ |= {"REDIS_PD_SERVICE_HOST": "redis.example"}
+
+    assert running.redis(environ).host == "redis.example"
+    assert running.arms_metrics(environ) is None
+
+
+def test_sample_counts_where_nothing_runs(environ):
+    assert running.sites_file(environ) == str(SAMPLE)

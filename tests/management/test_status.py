@@ -1,0 +1,106 @@
+"""The arithmetic of the status, and the status of a real Redis."""
+
+import asyncio
+import io
+import json
+import time
+
+from management import status
+from management.status import SiteStatus
+from oceanus import records
+from oceanus.spool import Look, Push, Pusher, connect_pusher
+
+NOW_US = 1_800_000_000_000_000
+
+
+def record(us: int) -> bytes:
+    return records.encode({"v": 1, "eid": records.mint(us), "dt": records.time_text(us)})
+
+
+def look(**changes: object) -> Look:
+    parts: dict[str, object] = {"queue": 0, "claimed": 0, "waiting_failed": 0, "oldest": [], "ledger": {}}
+    return Look(**(parts | changes))  # type: ignore[arg-type]
+
+
+def test_site_without_records_has_no_ages():
+    assert status.site_status(look(), NOW_US) == SiteStatus(
+        queue=0, claimed=0, failed=0, oldest_seconds=None, landed=0, last_seconds=None
+    )
+
+
+def test_counts_are_summed_over_days_and_digests_left_out():
+    ledger = {"20270114a": 9, "20270114ad": 77, "20270114s": 5, "20270115s": 2, "20270115sd": 99, "20270115f": 1}
+    ledger |= {"20270115x": 3, "20270115xd": 88, "last": NOW_US // 1000 - 1500}
+    oldest = [record(NOW_US - 2_000_000), record(NOW_US - 30_000_000), b"no record"]
+
+    assert status.site_status(look(queue=4, claimed=2, oldest=oldest, ledger=ledger), NOW_US) == SiteStatus(
+        queue=4, claimed=2, failed=4, oldest_seconds=30.0, landed=7, last_seconds=1.5
+    )
+
+
+def test_total_takes_the_oldest_and_the_newest():
+    one = SiteStatus(queue=1, claimed=2, failed=3, oldest_seconds=4.0, landed=5, last_seconds=6.0)
+    other = SiteStatus(queue=10, claimed=0, failed=0, oldest_seconds=None, landed=1, last_seconds=2.0)
+
+    assert status.total([one, other]) == SiteStatus(
+        queue=11, claimed=2, failed=3, oldest_seconds=4.0, landed=6, last_seconds=2.0
+    )
+
+
+def test_removed_site_is_stranded_only_while_it_has_records():
+    looks = {"shop": look(queue=1), "old": look(queue=2, waiting_failed=1), "older": look()}
+
+    assert status.stranded(looks, ["shop"]) == {"old": 3}
+
+
+def test_journal_is_what_arms_tells_and_none_before_it_has_one():
+    assert status.journalled("# TYPE oceanus_arms_journalled gauge\noceanus_arms_journalled 12.0\n") == 12
+    assert status.journalled("# TYPE oceanus_arms_gaze_held gauge\noceanus_arms_gaze_held 3.0\n") == 0
+
+
+def test_arms_that_does_not_answer_is_not_guessed():
+    assert status.ask_arms("http://127.0.0.1:9/metrics") is None
+
+
+def test_json_has_sites_total_and_arms():
+    out = io.StringIO()
+    one = status.site_status(look(queue=1), NOW_US)
+
+    status.show({"shop": one}, [], 0, "json", out)
+
+    written = json.loads(out.getvalue())
+    assert written["sites"]["shop"]["queue"] == written["total"]["queue"] == 1
+    assert written["arms"] == {"journalled": 0}
+
+
+def test_table_marks_a_removed_site():
+    out = io.StringIO()
+
+    status.show({"old": status.site_status(look(queue=1), NOW_US)}, ["old"], None, "table", out)
+
+    assert "old (not in sites.yaml)" in out.getvalue()
+
+
+def test_pushed_record_is_seen(redis_server, spool):
+    now_us = time.time_ns() // 1000
+    text = record(now_us - 5_000_000)
+    eid = records.decode(text)["eid"]
+    push = Push(
+        site="shop",
+        source="queue",
+        minute=records.minute(records.time_text(now_us)),
+        digest=records.digest(eid),
+        last_ms=now_us // 1000 - 5000,
+        records=[text],
+    )
+
+    async def store() -> None:
+        pusher = Pusher(connect_pusher(redis_server.settings, 5), "test", 1)
+        assert await pusher.push([push], 5) == [None]
+        await pusher.close()
+
+    asyncio.run(store())
+
+    seen = status.site_status(spool.look("shop"), now_us)
+    assert (seen.queue, seen.claimed, seen.landed) == (1, 0, 0)
+    assert seen.oldest_seconds == seen.last_seconds == 5.0 or abs((seen.oldest_seconds or 0) - 5.0) < 0.01
