@@ -54,19 +54,23 @@ def up_command(ctx: click.Context) -> None:
     ctx.exit(asyncio.run(up(settings.environment())))
 
 
-@main.command("check", epilog="Example: SITES_FILE=sites.yaml oceanus check --warehouse")
-@click.option("--warehouse", "ask", is_flag=True, help="Ask BigQuery too, with one free question.")
-def check_command(ask: bool) -> None:
-    """Name every mistake in the settings and in sites.yaml, a line each."""
+@main.command("check", epilog="Example: SITES_FILE=sites.yaml oceanus check")
+@click.option("--offline", is_flag=True, help="Do not ask BigQuery.")
+def check_command(offline: bool) -> None:
+    """Name every mistake in the settings and in sites.yaml, a line each; ask BigQuery, if the environment names one."""
     environ = settings.environment()
-    mistakes = check.mistakes(environ)
+    mistakes, asked = check.mistakes(environ), None
+    if not offline and running.names_warehouse(environ):
+        try:
+            asked = running.warehouse(environ)
+            check_warehouse(warehouse.connect(asked))
+        except MisconfiguredError as exc:
+            mistakes += [mistake for mistake in exc.mistakes if mistake not in mistakes]
     if mistakes:
         raise MisconfiguredError(mistakes)
     click.echo(check.summary(environ))
-    if ask:
-        chosen = running.warehouse(environ)
-        check_warehouse(warehouse.connect(chosen))
-        click.echo(f"BigQuery: project {chosen.project}, dataset {chosen.dataset}: answers")
+    if asked:
+        click.echo(f"BigQuery: project {asked.project}, dataset {asked.dataset}: answers")
 
 
 class _Bytes(click.ParamType[int]):

@@ -70,9 +70,14 @@ def find(environ: Mapping[str, str]) -> Running:
     return running
 
 
+def names_warehouse(environ: Mapping[str, str]) -> bool:
+    """Say whether the environment names a warehouse."""
+    return _says(environ, "PROJECT_ID") or _says(environ, "BIGQUERY_EMULATOR_HOST")
+
+
 def warehouse(environ: Mapping[str, str]) -> WarehouseSettings:
     """Return the warehouse that the environment names, else the one that `up` uses; raises MisconfiguredError."""
-    if _says(environ, "PROJECT_ID") or _says(environ, "BIGQUERY_EMULATOR_HOST"):
+    if names_warehouse(environ):
         return read(WarehouseSettings, with_defaults(environ))
     return read(WarehouseSettings, {**find(environ).environ, **_set(environ)})
 

@@ -110,7 +110,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A site as `oceanus status` shows it, straight from Redis."""
+    """A site as `oceanus status` shows it, straight from Redis; `waiting_failed` counts that list's claims too."""
 
     queue: int
     claimed: int
@@ -383,23 +383,28 @@ class Spool:
         """Return a site's lengths, oldest records and ledger totals, changing nothing."""
         with _translated():
             ledger = {_text(name): value for name, value in self._client.hgetall(key(site, "ledger")).items()}
-            writers = sorted(self._client.smembers(key(site, "workers")))
+            queue, failed = self._claims(site, "queue"), self._claims(site, "failed")
             pipe = self._client.pipeline(transaction=False)
-            names = ["queue", *(f"claim:{_text(one)}" for one in writers)]
-            for name in names:
-                pipe.llen(key(site, name))
-                pipe.lindex(key(site, name), -1)
-            pipe.llen(key(site, "failed"))
-            *pairs, failed = pipe.execute()
-        lengths, oldest = pairs[::2], pairs[1::2]
+            for name in (key(site, "queue"), *queue):
+                pipe.llen(name)
+                pipe.lindex(name, -1)
+            for name in (key(site, "failed"), *failed):
+                pipe.llen(name)
+            answers = pipe.execute()
+        ends = 2 * (1 + len(queue))
+        lengths, oldest = answers[:ends:2], answers[1:ends:2]
         numbers = {name: int(value) for name, value in ledger.items() if _is_number(value)}
         return Look(
             queue=lengths[0],
             claimed=sum(lengths[1:]),
-            waiting_failed=failed,
+            waiting_failed=sum(answers[ends:]),
             oldest=[one for one in oldest if one is not None],
             ledger=numbers,
         )
+
+    def _claims(self, site: str, source: str) -> list[str]:
+        writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
+        return [Holder(site, source, writer, writer).key("claim") for writer in writers]
 
     def ping(self) -> None:
         """Raise SpoolError unless Redis answers."""

@@ -55,7 +55,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     def start(redis: RedisProcess, **environ: str) -> Server:
         port, log = parts.free_port(), tmp_path / f"arms-{len(started)}.log"
-        told = {"PORT": str(port), "LISTEN_ADDRESS": "127.0.0.1", "SITES_FILE": str(sites.SAMPLE), "PATH": "/usr/bin:/bin"}
+        told = {
+            "PORT": str(port),
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "SITES_FILE": str(sites.SAMPLE),
+            "PATH": "/usr/bin:/bin",
+        }
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "arms"], env=told | redis.environ | environ, stdout=out, stderr=out

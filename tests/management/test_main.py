@@ -14,8 +14,8 @@ def run(tmp_path, monkeypatch):
     for name in ("PROJECT_ID", "BIGQUERY_EMULATOR_HOST", "REDIS_PD_SERVICE_HOST", "SITES_FILE", "PORT", "TRUST_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
-    def call(*words: str) -> Result:
-        return CliRunner().invoke(main, words)
+    def call(*words: str, **environ: str) -> Result:
+        return CliRunner().invoke(main, words, env=environ)
 
     return call
 
@@ -77,3 +77,10 @@ def test_replay_to_another_address_asks_for_its_token(run, tmp_path):
 @pytest.mark.parametrize("words", [("sql",), ("sql", "SELECT 1", "--max-bytes", "much"), ("nosuch",)])
 def test_wrong_use_is_exit_2(run, words):
     assert run(*words).exit_code == 2
+
+
+def test_check_names_a_warehouse_that_cannot_be_used_beside_every_other_mistake(run):
+    result = run("check", PORT="x", PROJECT_ID="nobody", GOOGLE_APPLICATION_CREDENTIALS="nowhere.json")
+
+    assert result.exit_code == 1
+    assert [line.partition("=")[0] for line in result.stderr.splitlines()] == ["PORT", "GOOGLE_APPLICATION_CREDENTIALS"]

@@ -35,7 +35,7 @@ def test_children_find_redis_and_bigquery_of_up():
         "DATA_SET": "oceanus",
         "SITES_FILE": str(SAMPLE),
         "LOG_LEVEL": "INFO",
-        "HOST": "0.0.0.0",
+        "LISTEN_ADDRESS": "0.0.0.0",
         "PORT": "8080",
         "JOURNAL_DIR": "/data/journal",
         "TRUST_TOKEN": "secret",
