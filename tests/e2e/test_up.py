@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from arms.devices import device
 from management import parts
 from tests.conftest import end
 
@@ -147,13 +151,38 @@ def test_a_real_log_is_replayed_whole_and_its_counts_agree(up: Up) -> None:
     assert "5000" in run.stdout
     until(lambda: up.status()["sites"]["bizocean"]["landed"] == 5000, 60)
     assert up.sql("SELECT COUNT(*) AS n, COUNT(DISTINCT eid) AS ids FROM bizocean") == [{"n": 5000, "ids": 5000}]
-    text = ACCESS_LOG.read_text(encoding="utf-8")
-    statuses = "SELECT INT64(jsn.status) AS status, COUNT(*) AS n FROM bizocean GROUP BY status ORDER BY status"
-    assert up.sql(statuses) == [
-        {"status": status, "n": n}
-        for status in (200, 206, 301, 304, 403, 404, 416, 500)
-        if (n := sum(f'" {status} ' in line for line in text.splitlines()))
-    ]
+    top, visitors, devices, statuses = (up.sql(query) for query in readme_queries())
+    lines = [parsed.groupdict() for parsed in map(LINE.match, ACCESS_LOG.open(encoding="utf-8")) if parsed]
+    assert len(lines) == 5000
+    pages = Counter(line["url"][:1024] for line in lines)
+    assert top == [{"url": url, "views": n} for url, n in sorted(pages.items(), key=lambda one: (-one[1], one[0]))[:10]]
+    assert visitors == [{"day": day, "visitors": n} for day, n in sorted(visitors_by_day(up, lines).items())]
+    kinds = Counter(device(line["agent"] if line["agent"] != "-" else "") for line in lines)
+    assert {str(row["dev"]): row["views"] for row in devices} == kinds
+    assert {row["status"]: row["views"] for row in statuses} == Counter(int(line["status"]) for line in lines)
+
+
+LINE = re.compile(
+    r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "\S+ (?P<url>\S+) [^"]*" (?P<status>\d+) \S+ '
+    r'"[^"]*" "(?P<agent>.*)"$'
+)
+
+
+def readme_queries() -> list[str]:
+    """Return the four queries that the README shows for a replayed log."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    return re.findall(r'^oceanus sql "(SELECT .* GROUP BY .*)"$', text, re.MULTILINE)
+
+
+def visitors_by_day(up: Up, lines: list[dict[str, str]]) -> dict[str, int]:
+    """Return how many visitors each day has, by the log itself, its times moved as the table's last row says."""
+    times = [datetime.strptime(line["time"], "%d/%b/%Y:%H:%M:%S %z") for line in lines]
+    [last] = up.sql("SELECT MAX(dt) AS dt FROM bizocean")
+    shift = datetime.fromisoformat(str(last["dt"])) - max(times)
+    days: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for line, time_told in zip(lines, times, strict=True):
+        days[str((time_told + shift).date())].add((line["address"], line["agent"]))
+    return {day: len(visitors) for day, visitors in days.items()}
 
 
 def _answers(url: str) -> bool:
