@@ -405,6 +405,18 @@ def test_every_try_is_one_send_on_a_connection_of_its_own_after_a_timeout(redis_
     assert wire.sends == [1, 2, 3, 4, 4]
 
 
+def test_a_try_without_an_answer_is_not_sent_again_unseen(redis_server, wire):
+    wire.faults = ["swallow"] * 10
+
+    async def run() -> None:
+        await pusher_by(wire, redis_server, 0.2).push([a_push(texts(1, 1))], 0.24)
+
+    with pytest.raises(SpoolUnclearError):
+        asyncio.run(run())
+
+    assert wire.sends == [1]
+
+
 def test_a_push_that_never_got_an_answer_is_unclear_and_its_name_is_not_used_again(redis_server, look_inside, wire):
     wire.faults = ["swallow"] * 100
 
@@ -605,6 +617,9 @@ def test_the_first_assignment_to_a_table_asks_for_a_stream_and_the_next_goes_on_
     gone_on = spool.assign(MINE, second, "d.shop", "S9")
 
     assert (unmade, begun, gone_on) == (None, ("S1", 0), ("S1", 3))
+    assert spool.claim(MINE, 0, 0) == Claim(
+        token=second, table="d.shop", stream="S1", offset=3, rows=[b"5", b"4"], length=2
+    )
 
 
 def test_streams_of_two_tables_count_apart(spool, look_inside):
@@ -906,6 +921,51 @@ def test_a_call_that_runs_after_the_next_batch_was_assigned_changes_nothing(walk
     assert everything(look_inside) == before
 
 
+def test_a_settle_repeated_because_its_answer_was_lost_is_no_error(walk):
+    walk.until("settle")
+
+    walk.settle()
+
+
+@pytest.mark.parametrize("step", ["sort", "assign"])
+def test_a_claim_that_was_filled_up_since_is_not_what_its_first_token_names(walk, look_inside, step):
+    walk.until("sort" if step == "assign" else "claim")
+    walk.claim()
+    before = everything(look_inside)
+
+    with pytest.raises(ClaimChangedError):
+        getattr(walk, step)()
+
+    assert everything(look_inside) == before
+
+
+def test_a_settle_that_comes_after_two_more_batches_changes_nothing(walk, spool, look_inside):
+    walk.until("settle")
+    walk.batch_two()
+    spool.settle(MINE, "3", a_count("s", texts(2, 3)))
+    walk.batch_two()
+    before = everything(look_inside)
+
+    with pytest.raises(ClaimChangedError):
+        walk.settle()
+
+    assert everything(look_inside) == before
+
+
+def test_a_settle_for_rows_of_which_one_was_refused_since_changes_nothing(spool, look_inside):
+    fill(look_inside, 1, 3)
+    spool.register(MINE)
+    token = spool.claim(MINE, 3, PLENTY).token
+    spool.assign(MINE, token, "d.shop", "S1")
+    spool.sort(MINE, token, "kfk", failed=[b"refused"])
+    before = everything(look_inside)
+
+    with pytest.raises(ClaimChangedError):
+        spool.settle(MINE, token, a_count("s", texts(1, 3)))
+
+    assert everything(look_inside) == before
+
+
 @pytest.mark.parametrize("step", ["beat", "claim", "sort", "assign", "settle"])
 @pytest.mark.parametrize("reached", ["register", "claim", "sort", "assign"])
 def test_a_call_of_an_adopted_writer_is_told_so_and_changes_nothing(walk, spool, look_inside, reached, step):
@@ -1046,7 +1106,9 @@ class Wandering(RuleBasedStateMachine):
 
     @rule(data=st.data(), rows=st.integers(0, 5), max_bytes=st.sampled_from((1, 3, PLENTY)))
     def claim(self, data: st.DataObject, rows: int, max_bytes: int) -> None:
-        holder = self.a_hand(data)
+        self.claim_with(self.a_hand(data), rows, max_bytes)
+
+    def claim_with(self, holder: Holder, rows: int, max_bytes: int) -> None:
         found = self.send(lambda: self.spool.claim(holder, rows, max_bytes))
         self.hands[holder] = found if isinstance(found, Claim) and found.rows else None
 
@@ -1072,7 +1134,9 @@ class Wandering(RuleBasedStateMachine):
 
     @rule(data=st.data(), table=st.sampled_from(("d.one", "d.two")))
     def assign(self, data: st.DataObject, table: str) -> None:
-        holder = self.a_hand(data)
+        self.assign_with(self.a_hand(data), table)
+
+    def assign_with(self, holder: Holder, table: str) -> None:
         claim = self.hands[holder]
         if claim is None:
             return
@@ -1083,12 +1147,24 @@ class Wandering(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
-        holder = self.a_hand(data)
+        self.settle_with(self.a_hand(data))
+
+    def settle_with(self, holder: Holder) -> None:
         claim = self.hands[holder]
         if claim is None:
             return
         self.send(lambda: self.spool.settle(holder, claim.token, counts("s", claim.rows)), claim.rows)
         self.hands[holder] = None
+
+    @rule(data=st.data(), table=st.sampled_from(("d.one", "d.two")), steps=st.integers(2, 3))
+    def go_through(self, data: st.DataObject, table: str, steps: int) -> None:
+        """Take one hand through a batch, or nearly: what comes late is mostly of a batch that was settled."""
+        holder = self.a_hand(data)
+        if self.hands[holder] is None:
+            self.claim_with(holder, 2, PLENTY)
+        self.assign_with(holder, table)
+        if steps == 3:
+            self.settle_with(holder)
 
     @rule(data=st.data(), by=st.sampled_from(WRITERS), lapses=st.booleans())
     def adopt(self, data: st.DataObject, by: str, lapses: bool) -> None:

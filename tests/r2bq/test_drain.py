@@ -356,9 +356,11 @@ def test_a_record_larger_than_an_append_goes_alone(crossing, spool):
 
 
 def test_an_unclear_append_that_had_landed_is_settled_by_already_exists(crossing, spool):
+    drain = crossing.drain(spool)
+    crossing.push(record(0))
+    crossing.run(drain)
     crossing.push(record(1), record(2))
     crossing.bigquery.faults["write"] = ["lost"]
-    drain = crossing.drain(spool)
 
     first = drain.step()
     waits = drain.waits_until - crossing.clock.now
@@ -366,22 +368,25 @@ def test_an_unclear_append_that_had_landed_is_settled_by_already_exists(crossing
 
     assert first is False
     assert 1 <= waits <= 1.5
-    assert crossing.bigquery.appends == [("S0", 0, 2), ("S0", 0, 2)]
-    assert crossing.urls() == ["1", "2"]
+    assert crossing.bigquery.appends == [("S0", 0, 1), ("S0", 1, 2), ("S0", 1, 2)]
+    assert not crossing.bigquery.streams["S0"].finalised
+    assert crossing.urls() == ["0", "1", "2"]
     assert crossing.left() == DRAINED
 
 
 @pytest.mark.parametrize("fault", [WarehouseUnclearError("no answer"), WarehouseBusyError("later")])
 def test_an_append_that_did_not_land_is_repeated_at_the_same_offset(crossing, spool, fault):
+    drain = crossing.drain(spool)
+    crossing.push(record(0))
+    crossing.run(drain)
     crossing.push(record(1))
     crossing.bigquery.faults["write"] = [fault, fault]
-    drain = crossing.drain(spool)
 
     moved = [drain.step() for _ in range(4)]
 
     assert moved == [False, False, True, False]
-    assert crossing.bigquery.appends == [("S0", 0, 1)] * 3
-    assert crossing.urls() == ["1"]
+    assert crossing.bigquery.appends == [("S0", 0, 1)] + [("S0", 1, 1)] * 3
+    assert crossing.urls() == ["0", "1"]
     assert crossing.left() == DRAINED
 
 
