@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from oceanus import ledger, records, spool
+from oceanus import ledger, spool
 from oceanus.errors import (
     ClaimChangedError,
     OffsetTakenError,
@@ -35,7 +35,7 @@ from oceanus.sites import Site
 from oceanus.spool import Claim, Holder, Spool
 from oceanus.tables import Naming, Table
 from oceanus.warehouse import Catalog, Queries, Writer
-from r2bq import batches, metrics
+from r2bq import batches, fence, metrics
 from r2bq.batches import BACK, FAILED, KEEP, LANDED, Batch
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 UNCLEAR_SECONDS = 1.0  # the least wait before an unclear append is repeated
 MOST_SECONDS = 60.0
+PASSED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Drain:
         self._clock = clock
         self._troubles = 0
         self._adopts_from = 0.0
+        self._passed: dict[str, float] = {}
         self.holder: Holder | None = None
 
     @property
@@ -191,8 +193,8 @@ class Drain:
             self._append(holder, claim, table, batch)
         except OffsetTakenError as exc:
             if first:
-                log.warning("%s: %s on a first try", self.source, exc)
-                self._recover(holder, claim)
+                log.warning("%s: %s on a first try: not ours", self.source, exc)
+                self._recover(holder, claim, trust_count=False)
                 return True
         except StreamGoneError as exc:
             log.warning("%s: %s", self.source, exc)
@@ -204,6 +206,7 @@ class Drain:
         counted = ledger.counts(ledger.SETTLED, batch.records) if self.source.is_counted else []
         self._redis.settle(holder, claim.token, counted)
         self.holds = False
+        self._passed[claim.table] = self._clock()
         metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
         log.info("%s: %d rows to %s in %.3f s", self.source, len(batch.rows), claim.table, self._clock() - begun)
         return True
@@ -229,13 +232,19 @@ class Drain:
     def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError) -> None:
         """Move the rows that BigQuery named to the failed records; the others stay assigned, to the same offset.
 
-        Not if the trouble is the table's: a column that is not there yet, or most of many rows refused at once.
+        Not if the trouble may be the table's: a column that is not there yet, or most of many rows refused while none
+        passes. Then those that it does not name are written alone; the named ones come again, and fail if others pass.
         """
         total, bad = len(batch.rows), refusal.reasons
         lacking = self._patiently(holder, self._lacking, replace(batch.table, path=claim.table))
-        if lacking or (total >= 10 and len(bad) * 2 > total) or self.source.list == "failed":
+        doubtful = total >= 10 and len(bad) * 2 > total and not self._passes(claim.table)
+        if lacking or self.source.list == "failed" or (doubtful and len(bad) == total):
             reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
             raise WarehouseError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
+        if doubtful:
+            log.error("%s: %s refuses %d of %d rows: %s", self.source, claim.table, len(bad), total, refusal)
+            self._redis.sort(holder, claim.token, batches.flags_of(total, set(bad), BACK, KEEP))
+            return
         now_us = time.time_ns() // 1000
         marked = sorted(bad)
         failed = [
@@ -247,6 +256,10 @@ class Drain:
         self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
         metrics.FAILED.labels(self.source.site.name).inc(len(bad))
         log.warning("%s: %d rows refused and set aside as failed records: %s", self.source, len(bad), refusal)
+
+    def _passes(self, path: str) -> bool:
+        """Say whether the table took rows of ours lately, so that it is the rows that are wrong and not the table."""
+        return self._clock() - self._passed.get(path, -PASSED_SECONDS) < PASSED_SECONDS
 
     def _lacking(self, table: Table) -> list[str]:
         found = self._warehouse.catalog.find(table.path)
@@ -326,12 +339,12 @@ class Drain:
             log.warning("%s: adopted %s with %d records", self.source, dead, len(claim.rows))
         self._redis.forget(left)
 
-    def _recover(self, holder: Holder, claim: Claim) -> None:
+    def _recover(self, holder: Holder, claim: Claim, trust_count: bool = True) -> None:
         """Sort a claim, ours or adopted, into what has landed and what goes back to the list, behind a fence."""
-        places = self._patiently(holder, self._landed, claim) if claim.stream else set()
+        places = self._patiently(holder, self._landed, claim, trust_count) if claim.stream else set()
         self._redis.beat(holder)
         flags = batches.flags_of(len(claim.rows), places, LANDED, BACK)
-        landed = [records.decode(claim.rows[place], self.source.key) for place in sorted(places)]
+        landed = fence.readable(claim, places, self.source.key)
         counted = ledger.counts(ledger.SETTLED, landed) if self.source.is_counted else []
         self._redis.sort(holder, claim.token, flags, counts=counted, drop_stream=True)
         metrics.RECOVERED.labels(self.source.site.name).inc(len(claim.rows))
@@ -339,27 +352,12 @@ class Drain:
             "%s: recovered a claim: %d landed, %d back", self.source, len(places), len(claim.rows) - len(places)
         )
 
-    def _landed(self, claim: Claim) -> set[int]:
-        """Return the places of a claim's rows that are in the table, after its stream can take no more."""
-        total = len(claim.rows)
-        taken = self._warehouse.writer.finalize(claim.stream)
-        if taken is not None and taken >= claim.offset + total:
-            return set(range(total))
-        if taken == claim.offset:
-            return set()
-        return self._looked_up(claim)
-
-    def _looked_up(self, claim: Claim) -> set[int]:
-        key = self.source.key
-        found = [records.decode(raw, key) for raw in claim.rows]
-        times = [records.time_us(record["dt"]) for record in found]
-        timed = self.source.table(found[0]).partition is not None
-        ids = [str(record[key]) for record in found]
-        try:
-            there = self._warehouse.queries.landed(claim.table, key, ids, min(times), max(times), timed)
-        except TableMissingError:
-            return set()
-        return {place for place, one in enumerate(ids) if one in there}
+    def _landed(self, claim: Claim, trust_count: bool) -> set[int]:
+        warehouse = self._warehouse
+        timed = claim.table == self.source.naming.failed.path or self.source.site.table.form != "daily"
+        return fence.landed(
+            claim, self.source.key, warehouse.writer, warehouse.queries, timed=timed, trust_count=trust_count
+        )
 
     # --- trouble
 

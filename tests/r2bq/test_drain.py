@@ -584,9 +584,22 @@ def test_a_batch_of_bad_rows_alone_leaves_the_stream_where_it_was(crossing, spoo
     assert crossing.bigquery.appends[-1] == ("S0", 0, 1)
 
 
-def test_most_of_many_rows_refused_is_the_tables_trouble_and_nothing_is_dropped(crossing, spool):
+def test_bad_rows_in_the_majority_fail_only_after_others_have_passed(crossing, spool):
+    crossing.push(*map(record, range(20)))
+    crossing.bigquery.refuses = lambda row: "bad" if int(row["url"]) < 15 else ""
+
+    crossing.run(crossing.drain(spool))
+
+    appended = [rows for _, _, rows in crossing.bigquery.appends]
+    assert appended[:3] == [20, 5, 15]
+    assert len(crossing.failed()) == 15
+    assert crossing.urls() == [str(number) for number in range(15, 20)]
+    assert crossing.left()["in_flight"] == (0, 0)
+
+
+def test_all_of_many_rows_refused_is_the_tables_trouble_and_nothing_is_dropped(crossing, spool):
     crossing.push(*map(record, range(10)))
-    crossing.bigquery.refuses = lambda row: "bad" if row["url"] < "6" else ""
+    crossing.bigquery.refuses = lambda row: "bad"
     drain = crossing.drain(spool)
 
     moved = drain.step()
