@@ -8,7 +8,7 @@ import falcon.asgi
 from arms.arrival import Request
 from arms.beacons import Gaze, Pierce, Pirate, Swallow
 from arms.collector import Collector
-from arms.probes import Backlog, Balancer, Health, Icon, Metrics, Robots, Static
+from arms.probes import Backlog, Balancer, Health, Icon, Metrics, Robots, Root, Static
 from oceanus.spool import Pusher
 
 App = falcon.asgi.App[Request, falcon.asgi.Response]
@@ -49,6 +49,7 @@ def create_app(
     app.add_route("/gaze/{site}", gaze)
     app.add_route("/pierce/{site}", Pierce(collector))
     app.add_route("/pirate/{site}", Pirate(collector))
+    app.add_route("/", Root())
     app.add_route("/hc", Health())
     app.add_route("/lb", Balancer(pusher))
     app.add_route("/rstatus", Backlog(collector, pusher, delay_limit_rate))

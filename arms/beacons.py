@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -26,6 +27,14 @@ Parameters = Sequence[tuple[str, Any]] | ParameterError
 BATCH_BEACONS = 100
 # How long each event of an open mail lasts, in seconds, and which one follows.
 CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A line of a batch that is no JSON, and why."""
+
+    line: str
+    reason: ParameterError
 
 
 class Route:
@@ -131,13 +140,11 @@ class Swallow(Route):
         resp.content_type = "application/json"
 
     async def _one(self, site: Site, req: Request, beacon: Any) -> dict[str, Any]:
-        parameters: Parameters
+        text = raw_beacon(beacon)
+        if len(text.encode(errors="replace")) > BODY_BYTES:
+            return {"status": 413, "error": f"a beacon here may have {BODY_BYTES} bytes"}
         try:
-            parameters = beacon if isinstance(beacon, ParameterError) else of_object(beacon)
-        except ParameterError as exc:
-            parameters = exc
-        try:
-            sent = self._collector.sent(site, req, parameters, raw_beacon(beacon))
+            sent = self._collector.sent(site, req, parameters_of(beacon), text)
             outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             return {"status": 503, "error": "not stored, send it again"}
@@ -249,24 +256,34 @@ def _urlencoded(kind: str, body: bytes) -> list[tuple[str, str]]:
 
 
 def batch(body: bytes) -> list[Any]:
-    """Return the beacons of a batch; one that cannot be read stands in its place as a ParameterError.
+    """Return the beacons of a batch; a line that cannot be read stands in its place as Unreadable.
 
     Raises ParameterError if the whole cannot be read.
     """
     text = utf8(body).strip()
     if not text.startswith("["):
-        return [_line(line) for line in text.splitlines() if line.strip()]
+        return [_line(line) for line in text.split("\n") if line.strip()]
     try:
-        value = jsontext.loads(text)
+        value = jsontext.loads(text, unique=True)
     except ValueError as exc:
         raise ParameterError("body", str(exc)) from None
     return value if isinstance(value, list) else []
 
 
+def parameters_of(beacon: Any) -> Parameters:
+    """Return the parameters of one beacon of a batch, or why it cannot be read."""
+    if isinstance(beacon, Unreadable):
+        return beacon.reason
+    try:
+        return of_object(beacon)
+    except ParameterError as exc:
+        return exc
+
+
 def raw_beacon(beacon: Any) -> str:
     """Return one beacon of a batch as the text that is kept if it fails."""
-    if isinstance(beacon, ParameterError):
-        return ""
+    if isinstance(beacon, Unreadable):
+        return beacon.line
     try:
         return jsontext.dumps(beacon)
     except ValueError:
@@ -307,6 +324,6 @@ def explained(outcome: Outcome, req: Request) -> str:
 
 def _line(line: str) -> Any:
     try:
-        return jsontext.loads(line)
+        return jsontext.loads(line, unique=True)
     except ValueError as exc:
-        return ParameterError("body", str(exc))
+        return Unreadable(line, ParameterError("body", str(exc)))

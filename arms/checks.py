@@ -84,7 +84,8 @@ def _check(rule: Mapping[str, Any]) -> Check:
 
 
 def _reason(found: Any) -> str:
-    """Return the first of Cerberus's sentences about a field, which may be nested."""
+    """Return the first of Cerberus's sentences about a field, which may be nested, without the value itself."""
     while isinstance(found, list | dict) and found:
         found = next(iter(found.values())) if isinstance(found, dict) else found[0]
-    return str(found)
+    sentence = str(found)
+    return "value is not one of those allowed" if sentence.startswith("unallowed value") else sentence

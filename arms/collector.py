@@ -151,9 +151,13 @@ class Collector:
                 received_ms=outcome.received_ms,
                 alerts=site.alerts,
             )
-        elif isinstance(outcome, Rejected) and self._quota.admit(site.name, outcome.failed.reason, self._clock()):
-            metrics.FAILED.labels(site.name, "whole").inc()
-            await self._store_failed(outcome.failed)
+        elif isinstance(outcome, Rejected) and outcome.failed:
+            await self._store_rejected(outcome.failed)
+
+    async def _store_rejected(self, failed: Failed) -> None:
+        if self._quota.admit(failed.site, failed.reason, self._clock()):
+            metrics.FAILED.labels(failed.site, "whole").inc()
+            await self._store_failed(failed)
 
     async def _store_failed(self, failed: Failed) -> None:
         await self._gather.store(
@@ -172,10 +176,16 @@ def page_origin(headers: Mapping[str, str]) -> str | None:
     An image has no Origin header, so that a page is known by its Referer there; a request with neither (a mail, a
     page that sends no referrer) cannot be judged, and is taken.
     """
-    if "origin" in headers:
-        return headers["origin"]
-    parts = urlsplit(headers.get("referer", ""))
-    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else None
+    told = headers.get("origin") or headers.get("referer", "")
+    if not told:
+        return None
+    try:
+        parts = urlsplit(told)
+        default = {"http": 80, "https": 443}.get(parts.scheme) == parts.port
+    except ValueError:
+        return told[:100]
+    host = parts.netloc.rpartition(":")[0] if default else parts.netloc
+    return f"{parts.scheme}://{host}".lower() if parts.scheme and host else told[:100]
 
 
 _RESULTS: dict[type, str] = {Accepted: "accepted", Rejected: "rejected", Dropped: "dropped"}

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_FLIGHT = 2000  # records in one trip: Redis serves nobody else while it takes them
 MAX_WAITING = 20_000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class Redis(Protocol):
@@ -54,14 +55,16 @@ class Gather:
         self._redis = redis
         self._seconds = seconds
         self._waiting: list[Waiting] = []
+        self._waiting_bytes = 0
         self._flying: asyncio.Task[None] | None = None
 
     async def store(
         self, site: str, source: str, text: bytes, *, minute: str, digest: int, received_ms: int, alerts: bool = False
     ) -> None:
         """Return when the record is on Redis' disk; raises NotStoredError."""
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(text) > MAX_WAITING_BYTES:
             raise NotStoredError("too many beacons wait for Redis already")
+        self._waiting_bytes += len(text)
         stored = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, stored))
         if self._flying is None or self._flying.done():
@@ -71,13 +74,15 @@ class Gather:
     async def _fly(self) -> None:
         while self._waiting:
             flight, self._waiting = self._waiting[:MAX_FLIGHT], self._waiting[MAX_FLIGHT:]
+            self._waiting_bytes = sum(len(one.text) for one in self._waiting)
             try:
                 await self._send(flight)
             except SpoolError as exc:
                 log.error("%d beacons are not stored and answered 503: %s", len(flight), exc)
                 _fail(flight, str(exc))
             except BaseException:
-                _fail(flight + self._waiting, "arms is stopping")
+                flight, self._waiting = flight + self._waiting, []
+                _fail(flight, "arms is stopping")
                 raise
 
     async def _send(self, flight: list[Waiting]) -> None:

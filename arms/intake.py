@@ -4,6 +4,7 @@ A beacon ends here as one of three: Accepted (to be stored, then answered), Reje
 with its reason), Dropped (the visitor objects and the site's policy is to store nothing).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from oceanus.records import Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
 RAW_BYTES = 8192
+UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
 DAY_US = 86_400_000_000
 OLDEST_DAYS = 10 * 365
@@ -59,18 +61,18 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A beacon that breaks a rule: a reason for each field, and the failed record to keep."""
+    """A beacon that breaks a rule: a reason for each field, and the failed record to keep (None: by privacy)."""
 
     status: int
     reasons: Mapping[str, str]
-    failed: Failed
+    failed: Failed | None
     record: Record
 
     @property
     def error(self) -> str:
         """Return the reasons as one line of ASCII, for a header."""
         line = "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
-        return line.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")[:1000]
+        return re.sub(r"[^ -~]", "?", line)[:1000]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,15 @@ class Intake:
     def take(self, sent: Sent) -> Outcome:
         """Judge one beacon."""
         parameters, repeated = merge(list(sent.parameters))
-        objecting = privacy.objects(self.site.privacy, sent.headers, parameters)
+        objecting = self._objects(sent)
         if objecting and self.site.privacy.policy == "drop":
-            return Dropped()
+            return Rejected(403, dict([sent.refusal]), None, {}) if sent.refusal else Dropped()
         anonymous = objecting and self.site.privacy.policy == "anonymous"
         record, reasons = self._record(sent, parameters)
         reasons = dict.fromkeys(sorted(repeated & self._declared), "is given more than once") | reasons
         if sent.unreadable:
-            reasons = {sent.unreadable.field: sent.unreadable.reason}
+            field = sent.unreadable.field  # of a name that is no field of ours nobody knows what it tells
+            reasons = {field if field in self._declared or field == "body" else "query": sent.unreadable.reason}
         if sent.refusal:
             reasons = {sent.refusal[0]: sent.refusal[1]}
         if anonymous:
@@ -111,6 +114,11 @@ class Intake:
         if reasons:
             return self._rejected(sent, record, reasons, anonymous)
         return self._accepted(sent, record)
+
+    def _objects(self, sent: Sent) -> bool:
+        site = self.site.privacy
+        unreadable = sent.unreadable is not None and privacy.may_object(site, sent.raw)
+        return unreadable or privacy.objects(site, sent.headers, sent.parameters)
 
     def _record(self, sent: Sent, parameters: Mapping[str, Any]) -> tuple[Record, dict[str, str]]:
         """Return the record of what was sent, and a reason for each field that is wrong."""
@@ -123,16 +131,22 @@ class Intake:
                     record[field.name] = value
             except ValueError as exc:
                 reasons[field.name] = str(exc)
-        if self.site.unknown:
-            rest = {name: value for name, value in parameters.items() if name not in self._known}
-            try:
-                unknown = {self.site.unknown: jsontext.dumps(rest)} if rest else {}
-            except ValueError as exc:
-                reasons, unknown = reasons | {self.site.unknown: str(exc)}, {}
-        else:
-            unknown = {}
         checked, broken = self._checks.apply(record)
+        try:
+            unknown = self._unknown(parameters)
+        except ValueError as exc:
+            return checked, broken | reasons | {str(self.site.unknown): str(exc)}
         return checked | unknown, broken | reasons
+
+    def _unknown(self, parameters: Mapping[str, Any]) -> Record:
+        """Return what no field declares, where the site keeps it; raises ValueError."""
+        rest = {name: value for name, value in parameters.items() if name not in self._known}
+        if not self.site.unknown or not rest:
+            return {}
+        text = jsontext.dumps(rest)
+        if len(text) > UNKNOWN_CHARACTERS:
+            raise ValueError(f"max length is {UNKNOWN_CHARACTERS}")
+        return {self.site.unknown: text}
 
     def _value(self, field: Field, sent: Sent, parameters: Mapping[str, Any], record: Record) -> Any:
         value = self._source(field, sent, parameters, record)

@@ -43,7 +43,7 @@ def members(text: str) -> list[tuple[str, Any]]:
     Raises ParameterError if it is no object, and for NUL characters and more than 100 members.
     """
     try:
-        value = jsontext.loads(text)
+        value = jsontext.loads(text, unique=True)
     except ValueError as exc:
         raise ParameterError("body", str(exc)) from None
     return of_object(value)
@@ -55,6 +55,8 @@ def of_object(value: object) -> list[tuple[str, Any]]:
         raise ParameterError("body", "is no JSON object")
     if len(value) > MAX_PARAMETERS:
         raise ParameterError("body", f"has more than {MAX_PARAMETERS} parameters")
+    for name in value:
+        _check_text("body", name)
     return [(name, _plain(name, member)) for name, member in value.items() if member not in (None, "")]
 
 

@@ -14,17 +14,29 @@ from oceanus.sites import Privacy, Site
 
 DENIED = frozenset(("denied", "0", "no", "false"))
 MASKED = ("url", "ref")
-# An address of mail, plain or percent-encoded, wherever it stands in a URL, but never from within an escape.
+# An address of mail, plain or percent-encoded, wherever it stands in a URL, but never from within an escape. Each part
+# is bounded (RFC 5321: 64 before the @), so that a long text costs no more than its length.
 _MAIL = re.compile(
-    r"(?<!%)(?<!%[0-9A-F])(?:[\w.!$'*+^{|}~-]|%2B|%2E)+(?:@|%40)[\w-]+(?:(?:\.|%2E)[\w-]+)+", re.IGNORECASE
+    r"(?<!%)(?<!%[0-9A-F])(?:[\w.!$'*+^{|}~-]|%2B|%2E){1,64}(?:@|%40)[\w-]{1,63}(?:(?:\.|%2E)[\w-]{1,63}){1,8}",
+    re.IGNORECASE,
 )
+_SEPARATOR = re.compile(r"([?&;#]|%3F|%26|%3B|%23)", re.IGNORECASE)
+_EQUALS = re.compile(r"=|%3D", re.IGNORECASE)
 
 
-def objects(privacy: Privacy, headers: Mapping[str, str], parameters: Mapping[str, Any]) -> bool:
-    """Say whether this visitor objects to being followed."""
+def objects(privacy: Privacy, headers: Mapping[str, str], parameters: Iterable[tuple[str, Any]]) -> bool:
+    """Say whether this visitor objects to being followed; of several answers to the consent question, no is the one."""
     if headers.get("sec-gpc") == "1" or headers.get("dnt") == "1":
         return True
-    return bool(privacy.consent) and str(parameters.get(privacy.consent or "", "")).lower() in DENIED
+    return any(name == privacy.consent and str(value).lower() in DENIED for name, value in parameters)
+
+
+def may_object(privacy: Privacy, raw: str) -> bool:
+    """Say whether a text that cannot be read as parameters says no to the consent question."""
+    if privacy.consent is None:
+        return False
+    answer = rf"(?<!\w){re.escape(privacy.consent)}\"?\s*[=:]\s*\"?({'|'.join(sorted(DENIED))})(?!\w)"
+    return re.search(answer, unquote(raw), re.IGNORECASE) is not None
 
 
 def anonymous(site: Site, record: Record) -> Record:
@@ -54,12 +66,13 @@ def cut_address(address: str) -> str:
 
 
 def mask(names: frozenset[str], address: str) -> str:
-    """Return a URL with the values of those query parameters blank, and mail addresses with them."""
-    head, mark, query = address.partition("?")
-    query, hash_mark, fragment = query.partition("#")
-    if mark:
-        query = re.sub(r"[^&;]+", lambda pair: _blank(names, pair[0]), query)
-    return _MAIL.sub("", head + mark + query + hash_mark + fragment)
+    """Return a URL with the values of those parameters blank, and mail addresses with them.
+
+    A parameter is one in the query, in the fragment, or in a URL that is itself a parameter.
+    """
+    head, *rest = _SEPARATOR.split(address)
+    parts = [_blank(names, part) if place % 2 else part for place, part in enumerate(rest)]
+    return _MAIL.sub("", head + "".join(parts))
 
 
 def masked(privacy: Privacy, record: Record) -> Record:
@@ -77,13 +90,15 @@ def clean_raw(site: Site, parameters: Iterable[tuple[str, Any]], objecting: bool
     for name, value in parameters:
         if name in personal or (objecting and name not in declared):
             continue
-        if site.privacy.mask is not None and isinstance(value, str):
-            kept.append((name, mask(site.privacy.mask, value) if name in MASKED else _MAIL.sub("", value)))
-        else:
+        if site.privacy.mask is None:
             kept.append((name, value))
+        elif isinstance(value, str):
+            kept.append((name, mask(site.privacy.mask, value) if name in MASKED else _MAIL.sub("", value)))
     return urlencode(kept)
 
 
 def _blank(names: frozenset[str], pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    return name + equals if unquote(name).lower() in names else pair
+    equals = _EQUALS.search(pair)
+    if equals is None or unquote(pair[: equals.start()]).lower() not in names:
+        return pair
+    return pair[: equals.end()]

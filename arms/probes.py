@@ -15,24 +15,42 @@ from oceanus.spool import Pusher
 
 Response = falcon.asgi.Response
 STATIC = Path(__file__).with_name("static")
+WELCOME = """oceanus is running. Send a beacon:
+
+    /swallow/SITE?oid=2&evt=pageview&sid=86895a04e5a59600&url=https%3A%2F%2Fshop.example%2F
+
+and look for its row: oceanus sql "SELECT * FROM SITE"
+"""
 TYPES = {"js": "text/javascript", "html": "text/html", "css": "text/css"}
 
 
-class Health:
+class Probe:
+    """A route that answers a HEAD as it answers a GET, without the body."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer."""
+        raise NotImplementedError
+
+    async def on_head(self, req: Request, resp: Response) -> None:
+        """Answer the same, without the body."""
+        await self.on_get(req, resp)
+
+
+class Health(Probe):
     """/hc: 200 while the loop turns."""
 
-    async def on_get(self, _: Request, resp: Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Answer ok."""
         answers.words(resp, "ok\n")
 
 
-class Balancer:
+class Balancer(Probe):
     """/lb: 200 while a beacon can be made durable, else 503."""
 
     def __init__(self, pusher: Pusher) -> None:
         self._pusher = pusher
 
-    async def on_get(self, _: Request, resp: Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Ask Redis, and answer for it."""
         try:
             await self._pusher.ping()
@@ -42,7 +60,7 @@ class Balancer:
             answers.words(resp, "ok\n")
 
 
-class Backlog:
+class Backlog(Probe):
     """/rstatus: do the sites' queues hold more than a few batches? For people and scripts; never a probe."""
 
     def __init__(self, collector: Collector, pusher: Pusher, rate: float) -> None:
@@ -61,12 +79,12 @@ class Backlog:
         total = sum(lengths.values())
         lists = "".join(f"{name}: {length}\n" for name, length in lengths.items())
         lists += f"total: {total}\nlimit: {self._limit:g}\n"
-        asked = req.raw_query.startswith(b"debug=") and self._collector.is_internal(req)
+        asked = re.search(rb"(^|&)debug=", req.raw_query) is not None and self._collector.is_internal(req)
         answers.words(resp, lists if asked or total > self._limit else "ok\n")
         resp.status = 503 if total > self._limit else 200
 
 
-class Metrics:
+class Metrics(Probe):
     """/metrics, for internal addresses only; with several workers, of all of them."""
 
     def __init__(self, collector: Collector, multiprocess: bool) -> None:
@@ -108,19 +126,27 @@ class Static:
         resp.set_header("Cache-Control", "public, max-age=3600")
 
 
-class Robots:
+class Root(Probe):
+    """/: a word to the person who opens the address that `oceanus up` prints."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Say what this is, and how to send a beacon."""
+        answers.words(resp, WELCOME)
+
+
+class Robots(Probe):
     """/robots.txt: nothing here is for search engines."""
 
-    async def on_get(self, _: Request, resp: Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Answer the file."""
         resp.text = "User-agent: *\nDisallow: /\n"
         resp.content_type = "text/plain; charset=utf-8"
 
 
-class Icon:
+class Icon(Probe):
     """/favicon.ico, so that a person who looks at the host causes no error."""
 
-    async def on_get(self, _: Request, resp: Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Answer the GIF, cached for a day."""
         resp.data = answers.GIF
         resp.content_type = "image/gif"

@@ -5,7 +5,9 @@ silent visitor made every stop last 25 seconds. gunicorn reads this module as it
 """
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,22 +21,37 @@ from prometheus_client import multiprocess
 from oceanus import settings
 
 LOOK_SECONDS = 0.1
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no types
+    """A connection that answers 400 to what its parser cannot read, instead of breaking off with a traceback."""
+
+    def _handle_h1c_exception(self, exc: Exception) -> bool:
+        if super()._handle_h1c_exception(exc):
+            return True
+        if not isinstance(exc, ValueError) and not type(exc).__module__.startswith("gunicorn"):
+            return False
+        self._send_error_response(400, "Bad Request")
+        self._close_transport()
+        return True
 
 
 class Loop(uvloop.Loop):
     """An event loop that remembers the connections its servers have accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: ASGIWorker) -> None:
         super().__init__()
-        self.connections: WeakSet[ASGIProtocol] = WeakSet()
+        self._worker = worker
+        self.connections: WeakSet[Connection] = WeakSet()
 
     async def create_server(  # type: ignore[override] # the overloads of the one call that gunicorn makes
-        self, factory: Callable[[], ASGIProtocol], *args: Any, **options: Any
+        self, _factory: Callable[[], ASGIProtocol], *args: Any, **options: Any
     ) -> Any:
-        """Start a server whose connections are remembered."""
+        """Start a server whose connections are ours, and remembered."""
 
-        def remembered() -> ASGIProtocol:
-            connection = factory()
+        def remembered() -> Connection:
+            connection = Connection(self._worker)
             self.connections.add(connection)
             return connection
 
@@ -45,8 +62,13 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
     """gunicorn's ASGI worker on such a loop."""
 
     def _setup_event_loop(self) -> None:
-        self.loop = Loop()
+        self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
+
+    def init_signals(self) -> None:
+        """Listen to signals from now on; one that came since the fork is heard now."""
+        super().init_signals()
+        _release_signals()
 
     async def _shutdown(self) -> None:
         closing = asyncio.ensure_future(self._close_idle())
@@ -74,6 +96,19 @@ def is_idle(connection: ASGIProtocol) -> bool:
 
 
 # --- what gunicorn calls
+
+
+def on_starting(_server: object) -> None:
+    """Hold SIGTERM back around each fork: a worker that cannot hear it yet would lose it, and stop only when killed."""
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals)
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def child_exit(_server: object, worker: Any) -> None:

@@ -38,6 +38,7 @@ def create() -> App:
     )
 
     background: list[asyncio.Task[None]] = []
+    over = asyncio.Event()
 
     async def started() -> None:
         device("Mozilla/5.0")  # reads its rules now, not while the first visitor waits
@@ -49,14 +50,15 @@ def create() -> App:
         background.append(asyncio.create_task(tell_counted()))
 
     async def tell_counted() -> None:
-        while True:
-            await asyncio.sleep(COUNTED_SECONDS)
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), COUNTED_SECONDS)
             with suppress(NotStoredError):  # it is tried again
                 await collector.store_counted()
 
     async def stopping() -> None:
-        for task in background:
-            task.cancel()
+        over.set()
+        await asyncio.gather(*background)
         with suppress(NotStoredError):  # numbers of rejected beacons alone; gather has logged it
             await collector.store_counted(everything=True)
         await pusher.close()

@@ -4,6 +4,7 @@ orjson does nearly all of it; what it would round (integers beyond 64 bits, long
 """
 
 import json
+import math
 import re
 
 import orjson
@@ -45,16 +46,35 @@ def dumps(value: object) -> str:
     return _without_nul(_write(value))
 
 
-def loads(text: str) -> object:
-    """Parse JSON, its numbers as Number, so that no digit is lost; raises ValueError as `canonical` does."""
+def loads(text: str, *, unique: bool = False) -> object:
+    """Parse JSON, its numbers as Number, so that no digit is lost; raises ValueError as `canonical` does.
+
+    `unique`: a key that is given twice in one object is a mistake too.
+    """
+    pairs = _unique if unique else None
     try:
-        value: object = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse)
+        value: object = json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_refuse, object_pairs_hook=pairs
+        )
     except json.JSONDecodeError as exc:
         raise ValueError(f"is not JSON: {exc}") from None
     except RecursionError:
         raise ValueError(f"is nested deeper than {MAX_DEPTH} levels") from None
     _check_depth(text, value)
     return value
+
+
+def _number(digits: str) -> Number:
+    if math.isinf(float(digits)):
+        raise ValueError("holds a number that is too large")
+    return Number(digits)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("is JSON with a key given twice")
+    return members
 
 
 def _refuse(word: str) -> object:

@@ -130,4 +130,6 @@ class Failed:
 
     def encode(self) -> bytes:
         """Return the failed record as one line of JSON."""
-        return encode({"v": FORMAT} | {name: getattr(self, name) for name in self.__slots__})
+        members = {name: getattr(self, name) for name in self.__slots__}
+        clean = {name: text and text.encode(errors="backslashreplace").decode() for name, text in members.items()}
+        return encode({"v": FORMAT} | clean)

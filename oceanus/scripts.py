@@ -158,6 +158,10 @@ if redis.call('HGET', KEYS[4], 'owner') ~= ARGV[1] then return 'GONE' end
 if redis.call('HGET', KEYS[4], 'token') ~= ARGV[2] then return 'RELOAD' end
 local rows, flags, kept, failed = redis.call('LRANGE', KEYS[3], 0, -1), ARGV[4], 0, tonumber(ARGV[5])
 if #rows ~= #flags then return 'RELOAD' end
+for _, key in ipairs({KEYS[2], KEYS[5]}) do
+  local t = redis.call('TYPE', key).ok
+  if t ~= 'list' and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no list') end
+end
 redis.call('DEL', KEYS[3])
 for i = 1, #rows do
   local flag = string.sub(flags, i, i)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from oceanus.errors import MisconfiguredError
+from oceanus.jsontext import canonical
 from oceanus.rules import MAKES, RuleValidator, Step, step
 
 METHODS = ("swallow", "gaze", "pierce", "pirate")
@@ -23,6 +24,15 @@ RESERVED = ("debug", "cid", "re", "v", "eid")
 # What PyYAML lets out for values such as 2026-13-45, !!int x or a thousand open brackets.
 _ESCAPES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+# cloud.google.com/bigquery/docs/schemas#column_names
+RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
+DESCRIPTION_CHARACTERS = 1024
+EXPIRY_DAYS = 36_500
+STEP_TYPES = {"integer": "INT64", "number": "FLOAT64", "boolean": "BOOL"}
+# What a default may be, by column type; a text for all others.
+DEFAULTS: dict[str, tuple[type, ...]] = {"INT64": (int,), "FLOAT64": (int, float), "BOOL": (bool,)}
+# Rules that would change a record's shape behind the columns' back.
+RESHAPING = ("rename", "rename_handler", "default_setter", "purge_unknown", "coerce", "nullable")
 SAMPLE = Path(__file__).with_name("sample_sites.yaml")
 
 
@@ -161,6 +171,14 @@ def _column(value: Any) -> bool:
     return isinstance(value, str) and bool(_COLUMN.fullmatch(value))
 
 
+def _description(value: Any) -> bool:
+    return _text(value) and len(value) <= DESCRIPTION_CHARACTERS
+
+
+def _days(value: Any) -> bool:
+    return _natural(value) and value <= EXPIRY_DAYS
+
+
 def _natural(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -225,12 +243,7 @@ class _Reader:
 
     def field(self, shape: str, name: Any, body: Any) -> Field | None:
         place, before = f"shape {shape}, field {name}", len(self.mistakes)
-        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
-            self.wrong(
-                place, "a field's name is a column's: small letters, digits, underscores, at most 64, no digit first"
-            )
-        elif name in RESERVED:
-            self.wrong(place, f"this name is taken: {', '.join(RESERVED)} mean something to arms itself")
+        self.check_name(name, place)
         keys = {"from", "normal", "rule", "type", "mode", "description", "anonymous"}
         given = self.mapping(body, place, keys)
         source, _, argument = str(given.get("from", "")).partition(":")
@@ -240,10 +253,7 @@ class _Reader:
         column = self.choice(given, place, "type", TYPES, "STRING")
         listed = given.get("normal", [])
         normal = self.normal(listed, place)
-        if column in MAKES and isinstance(listed, list) and MAKES[column] not in listed:
-            self.wrong(place, f"type: {column} needs the step {MAKES[column]} in normal")
-        if column == "TIMESTAMP" and source != "clock":
-            self.wrong(place, "type: TIMESTAMP is for from: clock; take a time from a page as a STRING")
+        self.check_type(column, source, listed if isinstance(listed, list) else [], place)
         read = Field(
             name=str(name),
             source=source,
@@ -252,11 +262,32 @@ class _Reader:
             rule=self.rule(given.get("rule", {}), place),
             type=column,
             mode=self.choice(given, place, "mode", ("NULLABLE", "REQUIRED"), "NULLABLE"),
-            description=self.value(given, place, "description", _text, "a text", ""),
+            description=self.value(given, place, "description", _description, "a text of at most 1024 characters", ""),
             anonymous=self.choice(given, place, "anonymous", ("keep", "blank", "cut"), "keep"),
         )
         self.check_required(read, place)
+        self.check_default(read, place)
         return read if len(self.mistakes) == before else None
+
+    def check_name(self, name: Any, place: str) -> None:
+        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+            self.wrong(
+                place, "a field's name is a column's: small letters, digits, underscores, at most 64, no digit first"
+            )
+        elif name in RESERVED:
+            self.wrong(place, f"this name is taken: {', '.join(RESERVED)} mean something to arms itself")
+        elif name.startswith(RESERVED_COLUMNS):
+            self.wrong(place, f"BigQuery keeps names that begin with {', '.join(RESERVED_COLUMNS)} to itself")
+
+    def check_type(self, column: str, source: str, steps: list[Any], place: str) -> None:
+        """A column's type and the steps that make its value must agree."""
+        if column in MAKES and MAKES[column] not in steps:
+            self.wrong(place, f"type: {column} needs the step {MAKES[column]} in normal")
+        for name, made in STEP_TYPES.items():
+            if name in steps and column != made:
+                self.wrong(place, f"normal: {name} makes a value of type {made}, and the column is {column}")
+        if column == "TIMESTAMP" and source != "clock":
+            self.wrong(place, "type: TIMESTAMP is for from: clock; take a time from a page as a STRING")
 
     def check_required(self, field: Field, place: str) -> None:
         """A REQUIRED column must be filled by every record, or BigQuery would refuse good beacons."""
@@ -297,7 +328,28 @@ class _Reader:
             re.compile(rule.get("regex", ""))
         except Exception as exc:  # noqa: BLE001 - Cerberus fails in many ways on a rule that it cannot read
             self.wrong(place, f"rule: Cerberus does not take it: {' '.join(str(exc).split())}")
+        for key in rule:
+            if key in RESHAPING:
+                self.wrong(
+                    place, f"rule: {key} would change the record behind its column: use normal, required, default"
+                )
         return rule
+
+    def check_default(self, field: Field, place: str) -> None:
+        """A default goes to its column as it stands, so it must be a value of the column's type."""
+        if "default" not in field.rule:
+            return
+        default, kinds = field.rule["default"], DEFAULTS.get(field.type, (str,))
+        fits = type(default) in kinds
+        if fits and field.type == "JSON":
+            try:
+                fits = canonical(default) == default
+            except ValueError:
+                fits = False
+        if not fits:
+            self.wrong(
+                place, f"rule: default {default!r} is no {field.type} (JSON: a text, keys sorted, without spaces)"
+            )
 
     # --- sites
 
@@ -343,13 +395,22 @@ class _Reader:
         given = self.mapping(body, place, {"name", "form", "cluster", "expiry_days"})
         cluster = given.get("cluster", [])
         names = {field.name for field in fields if field.type not in ("JSON", "FLOAT64")}
-        if not isinstance(cluster, list) or len(cluster) > 4 or (fields and not names.issuperset(map(str, cluster))):
-            self.wrong(place, f"cluster: {cluster!r} must be up to 4 fields of the shape that are not JSON or FLOAT64")
+        if (
+            not isinstance(cluster, list)
+            or len(set(map(str, cluster))) != len(cluster[:4])
+            or (fields and not names.issuperset(map(str, cluster)))
+        ):
+            self.wrong(
+                place,
+                f"cluster: {cluster!r} must be up to 4 different fields of the shape that are not JSON or FLOAT64",
+            )
             cluster = []
         own = self.value(given, place, "name", _text, "a table name", name)
         if not re.fullmatch(r"[A-Za-z0-9_]{1,200}", own):
             self.wrong(place, f"name: {own!r} must be letters, digits and underscores")
-        days = self.value(given, place, "expiry_days", _natural, "a whole number of days, at least 1", None)
+        days = self.value(
+            given, place, "expiry_days", _days, f"a whole number of days, at least 1, at most {EXPIRY_DAYS}", None
+        )
         form = self.choice(given, place, "form", ("partitioned", "daily"), "partitioned")
         if form == "daily" and days is not None:
             self.wrong(

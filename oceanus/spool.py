@@ -8,7 +8,7 @@ to the next caller, and redis-py's own retries are off, because they would send 
 import asyncio
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -132,6 +132,7 @@ class Pusher:
     def __init__(self, client: "redis.asyncio.Redis", host: str, pid: int) -> None:
         self._client = client
         self._host, self._pid = host, pid
+        self._asked: dict[str, asyncio.Future[object]] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -151,25 +152,39 @@ class Pusher:
         except BaseException:  # cancelled too: whatever was sent may still run, under the old name
             self._renew()
             raise
-        refused = [self._refusal(one, answer) for one, answer in zip(pushes, answers, strict=True)]
-        if any(refused):
+        refused: list[SpoolRefusedError | None] = []
+        first: dict[str, SpoolRefusedError] = {}
+        for one, answer in zip(pushes, answers, strict=True):
+            refusal = self._refusal(one, answer)
+            if refusal:  # those behind it, which then seem to be beyond a gap, are refused for its reason
+                refusal = first.setdefault(one.site, refusal)
+            refused.append(refusal)
+        if first:
             self._renew()
         return refused
 
     async def ping(self) -> None:
-        """Raise SpoolError unless Redis answers and keeps what it acknowledges."""
-        try:
-            await self._client.ping()
-        except (redis.RedisError, TimeoutError) as exc:
-            raise _translate(exc) from exc
+        """Raise SpoolError unless Redis answers and keeps what it acknowledges; all who ask at once share an answer."""
+        await self._shared("ping", self._client.ping)
 
     async def lengths(self, sites: Sequence[str]) -> list[int]:
-        """Return the length of each site's queue."""
-        try:
+        """Return the length of each site's queue; all who ask at once share one answer."""
+
+        async def ask() -> list[int]:
             pipe = self._client.pipeline(transaction=False)
             for site in sites:
                 pipe.llen(key(site, "queue"))
             return [int(length) for length in await pipe.execute()]
+
+        return cast(list[int], await self._shared("lengths", ask))
+
+    async def _shared(self, name: str, ask: Callable[[], Awaitable[object]]) -> object:
+        """Ask once for all who wait, so that many probes take one connection and no beacon waits for them."""
+        asked = self._asked.get(name)
+        if asked is None or asked.done():
+            asked = self._asked[name] = asyncio.ensure_future(ask())
+        try:
+            return await asyncio.shield(asked)
         except (redis.RedisError, TimeoutError) as exc:
             raise _translate(exc) from exc
 

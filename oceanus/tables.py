@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from oceanus import jsontext
 from oceanus.errors import NotARecordError
 from oceanus.records import Record, day, time_us
 from oceanus.sites import Field, Site
@@ -133,20 +134,21 @@ class Naming:
 def row(table: Table, record: Record) -> Row:
     """Return the row of `record`: values as the Storage Write API takes them, TIMESTAMP in microseconds since 1970.
 
-    Raises NotARecordError, with the column in the sentence, for what this table could not take.
+    Raises NotARecordError, with the column in the sentence, for a value that is not of its column's type. What is
+    missing is for BigQuery to judge; members without a column are left out (see `undeclared`).
     """
     values: Row = {}
     for column in table.columns:
         value = record.get(column.name)
         if value is not None:
             values[column.name] = _VALUES[column.type](column.name, value)
-        elif column.mode == "REQUIRED":
-            raise NotARecordError(f"{column.name}: missing, and the column is REQUIRED")
-    lost = record.keys() - values.keys() - {"v"}
-    for name in lost:
-        if record[name] is not None:
-            raise NotARecordError(f"{name}: no field of the site any more")
     return values
+
+
+def undeclared(table: Table, record: Record) -> set[str]:
+    """Return the members of a record that have no column in `table`: of a release or a sites.yaml that is not ours."""
+    columns = {column.name for column in table.columns}
+    return {name for name, value in record.items() if value is not None and name not in columns and name != "v"}
 
 
 def _columns(site: Site) -> tuple[Column, ...]:
@@ -179,11 +181,15 @@ def _timestamp(name: str, value: object) -> int:
 
 
 def _json(name: str, value: object) -> str:
+    text = str(value)
     try:
-        orjson.loads(value)  # type: ignore[arg-type]
+        orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise NotARecordError(f"{name}: is not JSON") from None
-    return str(value)
+        try:
+            jsontext.loads(text)  # orjson takes no number beyond a double, and fewer levels
+        except ValueError as exc:
+            raise NotARecordError(f"{name}: {exc}") from None
+    return text
 
 
 def _integer(name: str, value: object) -> int:
@@ -201,6 +207,7 @@ def _exactly(*kinds: type) -> Callable[[str, object], object]:
     return take
 
 
+# How a value of each column type is made for the Storage Write API.
 _VALUES: dict[str, Callable[[str, object], object]] = {
     "STRING": _string,
     "TIMESTAMP": _timestamp,
@@ -209,3 +216,4 @@ _VALUES: dict[str, Callable[[str, object], object]] = {
     "FLOAT64": _exactly(int, float),
     "BOOL": _exactly(bool),
 }
+TYPES = frozenset(_VALUES)

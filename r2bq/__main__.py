@@ -41,7 +41,7 @@ def build(read: R2bqSettings) -> Crew:
     """Return the crew for these settings; raises MisconfiguredError."""
     declared = sites.load(read.sites.file)
     clients = warehouse.connect(read.warehouse)
-    check(clients)
+    check(clients, read.warehouse.dataset)
     redis = Spool(spool.connect(read.redis))
     naming = Naming(read.warehouse.dataset, read.warehouse.table_prefix)
     parts = Warehouse(Catalog(clients), Queries(clients, read.warehouse.dataset), Writer(clients))

@@ -18,7 +18,10 @@ KEEP, BACK, FAILED, LANDED = "k", "b", "f", "l"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A claim, read: a flag for each row, and for those that are kept their records and rows, in the claim's order."""
+    """A claim, read: a flag for each row, and for those that are kept their records and rows, in the claim's order.
+
+    `undeclared` are members of kept records for which the table has no column: their rows are not complete.
+    """
 
     table: Table
     flags: str
@@ -26,6 +29,7 @@ class Batch:
     rows: list[Row]
     failed: list[Failed] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
+    undeclared: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -45,15 +49,23 @@ class _Read:
 
 
 def read(
-    raw_rows: Sequence[bytes], site: str, table_of: Callable[[Record], Table], key: str, max_bytes: int, now_us: int
+    raw_rows: Sequence[bytes],
+    site: str,
+    table_of: Callable[[Record], Table],
+    key: str,
+    max_bytes: int,
+    now_us: int,
+    *,
+    strict: bool = False,
 ) -> Batch | None:
     """Sort a claim's rows (newest first) into a batch for the table of the oldest; None if there is nothing to write.
 
     Where nothing can be written, but rows are there, the batch has no records and its flags say where they go.
+    `strict`: a record with a member for which there is no column is set aside, instead of named in `undeclared`.
     """
     if not raw_rows:
         return None
-    cells = [_read(raw, table_of, key) for raw in raw_rows]
+    cells = [_read(raw, table_of, key, strict) for raw in raw_rows]
     good = [cell for cell in cells if cell.table is not None]
     table = good[-1].table if good else None
     flags = _flags(cells, table, max_bytes)
@@ -64,6 +76,9 @@ def read(
         flags=flags,
         records=[cell.record for cell in kept if cell.record is not None],
         rows=[cell.row for cell in kept if cell.row is not None],
+        undeclared=frozenset(
+            name for cell in kept if cell.table and cell.record for name in tables.undeclared(cell.table, cell.record)
+        ),
         failed=[refused(site, cell.raw, cell.record, cell.reason, now_us) for cell in bad],
         # a failed record may have no eid, and was counted when it failed
         counts=counts(ledger.FAILED, [cell.record for cell in bad if cell.record is not None]) if key == "eid" else [],
@@ -103,13 +118,16 @@ def _flags(cells: list[_Read], table: Table | None, max_bytes: int) -> str:
     return "".join(reversed(flags))
 
 
-def _read(raw: bytes, table_of: Callable[[Record], Table], key: str) -> _Read:
+def _read(raw: bytes, table_of: Callable[[Record], Table], key: str, strict: bool) -> _Read:
     try:
         record = records.decode(raw, key)
     except NotARecordError as exc:
         return _Read(raw, reason=f"record: {exc}")
+    table = table_of(record)
+    unknown = tables.undeclared(table, record) if strict else set()
+    if unknown:
+        return _Read(raw, None, record, reason=f"{', '.join(sorted(unknown))}: no column of {table.path}")
     try:
-        table = table_of(record)
         return _Read(raw, table, record, tables.row(table, record))
     except NotARecordError as exc:
         return _Read(raw, None, record, reason=str(exc))

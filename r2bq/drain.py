@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from oceanus import ledger, spool
+from oceanus import ledger, spool, tables
 from oceanus.errors import (
     ClaimChangedError,
     OffsetTakenError,
@@ -27,6 +27,7 @@ from oceanus.errors import (
     SpoolUnclearError,
     StreamGoneError,
     TableMissingError,
+    WarehouseBusyError,
     WarehouseError,
     WriterGoneError,
 )
@@ -44,6 +45,8 @@ BEAT_SECONDS = 1.0
 UNCLEAR_SECONDS = 1.0  # the least wait before an unclear append is repeated
 MOST_SECONDS = 60.0
 PASSED_SECONDS = 60.0
+PATIENT = 20  # troubles in a row: about a quarter of an hour
+MANY, FEW, STUBBORN = 10, 5, 5  # rows; rows; times in a row that all of many were refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,12 @@ class Source:
         """Say whether the ledger counts this list: it counts accepted records alone."""
         return self.list == "queue"
 
+    def path(self, record: Record) -> str:
+        """Return `dataset.table` of a record, by its own time."""
+        return self.naming.failed.path if self.list == "failed" else self.naming.path(self.site, record["dt"])
+
     def table(self, record: Record) -> Table:
-        """Return the table of a record, by its own time."""
+        """Return the table of a record, as sites.yaml declares it."""
         return self.naming.failed if self.list == "failed" else self.naming.table(self.site, record["dt"])
 
     def __str__(self) -> str:
@@ -107,6 +114,7 @@ class Drain:
         self._troubles = 0
         self._adopts_from = 0.0
         self._passed: dict[str, float] = {}
+        self._tables: dict[str, Table] = {}
         self.holder: Holder | None = None
 
     @property
@@ -163,13 +171,14 @@ class Drain:
 
     def _move(self) -> bool:
         holder = self._register()
+        self.holds = True  # until an answer shows that it does not: a claim whose answer is lost is a claim
         claim = self._fill(holder)
         self.holds = bool(claim.rows)
         if not claim.rows:
             return False
         if claim.stream:
             return self._resume(holder, claim)
-        while not (batch := self._read(claim)).is_whole:
+        while not (batch := self._complete(holder, claim)).is_whole:
             self._sort(holder, claim, batch)
             claim = self._redis.claim(holder, 0, 0)  # as it is: filled up, it would take again what just went back
             if not claim.rows:
@@ -180,7 +189,7 @@ class Drain:
 
     def _resume(self, holder: Holder, claim: Claim) -> bool:
         """Go on with a claim that was assigned before: it may have been written already."""
-        batch = self._read(claim)
+        batch = self._complete(holder, claim)
         if not batch.is_whole:  # sites.yaml has changed since: learn first whether it landed
             self._recover(holder, claim)
             return True
@@ -203,6 +212,9 @@ class Drain:
         except RowsRefusedError as exc:
             self._set_aside(holder, claim, batch, exc)
             return True
+        except WarehouseBusyError:
+            self._lacking(holder, table)  # BigQuery's other way of saying that there is no such column
+            raise
         counted = ledger.counts(ledger.SETTLED, batch.records) if self.source.is_counted else []
         self._redis.settle(holder, claim.token, counted)
         self.holds = False
@@ -236,8 +248,13 @@ class Drain:
         passes. Then those that it does not name are written alone; the named ones come again, and fail if others pass.
         """
         total, bad = len(batch.rows), refusal.reasons
-        lacking = self._patiently(holder, self._lacking, replace(batch.table, path=claim.table))
-        doubtful = total >= 10 and len(bad) * 2 > total and not self._passes(claim.table)
+        lacking = self._lacking(holder, replace(batch.table, path=claim.table))
+        stubborn = self._troubles >= STUBBORN and len(bad) == total
+        doubtful = total >= MANY and len(bad) * 2 > total and not self._passes(claim.table)
+        if stubborn and doubtful and not lacking and self.source.list != "failed":
+            flags = BACK * (total - FEW) + KEEP * FEW  # the oldest stand last; of few rows BigQuery's word is taken
+            self._redis.sort(holder, claim.token, flags)
+            return
         if lacking or self.source.list == "failed" or (doubtful and len(bad) == total):
             reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
             raise WarehouseError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
@@ -261,12 +278,21 @@ class Drain:
         """Say whether the table took rows of ours lately, so that it is the rows that are wrong and not the table."""
         return self._clock() - self._passed.get(path, -PASSED_SECONDS) < PASSED_SECONDS
 
-    def _lacking(self, table: Table) -> list[str]:
-        found = self._warehouse.catalog.find(table.path)
+    def _lacking(self, holder: Holder, table: Table) -> list[str]:
+        """Return the columns that the standing table lacks; a day's table, which nobody else keeps, is given them."""
+        standing = self._patiently(holder, self._find, table.path)
+        there = {column.name for column in standing.columns}
+        more = tuple(replace(column, mode="NULLABLE") for column in table.columns if column.name not in there)
+        if more and table.partition is None:
+            self._patiently(holder, self._warehouse.catalog.alter, replace(standing, columns=standing.columns + more))
+            log.warning("%s: gave %s the columns it lacked", self.source, table.path)
+        return [column.name for column in more]
+
+    def _find(self, path: str) -> Table:
+        found = self._warehouse.catalog.find(path)
         if found is None:
-            raise TableMissingError(f"{table.path} is not there")
-        standing = {column.name for column in found.columns}
-        return [column.name for column in table.columns if column.name not in standing]
+            raise TableMissingError(f"{path} is not there")
+        return found
 
     # --- claim and assignment
 
@@ -291,14 +317,44 @@ class Drain:
                 break
         return self._redis.claim(holder, 0, 0)
 
+    def _complete(self, holder: Holder, claim: Claim) -> Batch:
+        """Read a claim; where records have members that sites.yaml does not declare, by the table as it stands.
+
+        So a field that was removed from sites.yaml still lands in its column, and one that only a newer arms knows
+        waits until table_manager has made its column; if that has not come in a quarter of an hour, its records are set
+        aside whole, so that they do not hold up the others for ever.
+        """
+        batch = self._read(claim)
+        if not batch.undeclared:
+            return batch
+        path = claim.table or batch.table.path
+        standing = self._patiently(holder, self._find, path)
+        known = {column.name for column in batch.table.columns}
+        more = tuple(one for one in standing.columns if one.name not in known and one.type in tables.TYPES)
+        self._tables[batch.table.path] = replace(batch.table, columns=(*batch.table.columns, *more))
+        batch = self._read(claim)
+        if batch.undeclared:
+            raise WarehouseError(f"{path} has no column {', '.join(sorted(batch.undeclared))} yet; nothing is dropped")
+        return batch
+
     def _read(self, claim: Claim) -> Batch:
         now_us = time.time_ns() // 1000
         batch = batches.read(
-            claim.rows, self.source.site.name, self.source.table, self.source.key, self._max_bytes, now_us
+            claim.rows,
+            self.source.site.name,
+            self._table,
+            self.source.key,
+            self._max_bytes,
+            now_us,
+            strict=self.source.list == "failed" or self._troubles >= PATIENT,
         )
         if batch is None:
             raise ClaimChangedError("the claim is empty")
         return batch
+
+    def _table(self, record: Record) -> Table:
+        path = self.source.path(record)
+        return self._tables.get(path) or self._tables.setdefault(path, self.source.table(record))
 
     def _sort(self, holder: Holder, claim: Claim, batch: Batch) -> None:
         counted = batch.counts if self.source.is_counted else []
@@ -353,10 +409,16 @@ class Drain:
         )
 
     def _landed(self, claim: Claim, trust_count: bool) -> set[int]:
-        warehouse = self._warehouse
+        parts = self._warehouse
         timed = claim.table == self.source.naming.failed.path or self.source.site.table.form != "daily"
         return fence.landed(
-            claim, self.source.key, warehouse.writer, warehouse.queries, timed=timed, trust_count=trust_count
+            claim,
+            self.source.key,
+            parts.writer,
+            parts.queries,
+            parts.catalog,
+            timed=timed,
+            trust_count=trust_count,
         )
 
     # --- trouble

@@ -4,13 +4,15 @@ Looking rows up alone would prove nothing: an append that is still under way cou
 """
 
 from oceanus import records
-from oceanus.errors import NotARecordError, TableMissingError
+from oceanus.errors import NotARecordError, TableMissingError, WarehouseError
 from oceanus.records import Record
 from oceanus.spool import Claim
-from oceanus.warehouse import Queries, Writer
+from oceanus.warehouse import Catalog, Queries, Writer
 
 
-def landed(claim: Claim, key: str, writer: Writer, queries: Queries, *, timed: bool, trust_count: bool) -> set[int]:
+def landed(
+    claim: Claim, key: str, writer: Writer, queries: Queries, catalog: Catalog, *, timed: bool, trust_count: bool
+) -> set[int]:
     """Return the places of a claim's rows that are in its table, after its stream can take no more.
 
     The number of rows that the stream took tells; where BigQuery does not know the stream any more, or where the count
@@ -22,7 +24,7 @@ def landed(claim: Claim, key: str, writer: Writer, queries: Queries, *, timed: b
         return set(range(total))
     if taken == claim.offset:
         return set()
-    return _looked_up(claim, key, queries, timed)
+    return _looked_up(claim, key, queries, catalog, timed)
 
 
 def readable(claim: Claim, places: set[int], key: str) -> list[Record]:
@@ -30,17 +32,22 @@ def readable(claim: Claim, places: set[int], key: str) -> list[Record]:
     return [record for place in sorted(places) if (record := _record(claim.rows[place], key)) is not None]
 
 
-def _looked_up(claim: Claim, key: str, queries: Queries, timed: bool) -> set[int]:
-    ids = {place: record for place, raw in enumerate(claim.rows) if (record := _record(raw, key)) is not None}
-    if not ids:
-        return set()
-    times = [records.time_us(record["dt"]) for record in ids.values()]
-    wanted = [str(record[key]) for record in ids.values()]
+def _looked_up(claim: Claim, key: str, queries: Queries, catalog: Catalog, timed: bool) -> set[int]:
+    found = [_record(raw, key) for raw in claim.rows]
+    known = [record for record in found if record is not None]
+    if len(known) < len(found):
+        raise WarehouseError(
+            f"{claim.table}: the claim holds records of another release, which must look them up itself"
+        )
+    times = [records.time_us(record["dt"]) for record in known]
+    ids = [str(record[key]) for record in known]
     try:
-        there = queries.landed(claim.table, key, wanted, min(times), max(times), timed)
+        there = queries.landed(claim.table, key, ids, min(times), max(times), timed)
     except TableMissingError:
+        if catalog.find(claim.table) is not None:  # a dataset elsewhere than BQ_LOCATION looks missing to a query, too
+            raise
         return set()
-    return {place for place, record in ids.items() if record[key] in there}
+    return {place for place, one in enumerate(ids) if one in there}
 
 
 def _record(raw: bytes, key: str) -> Record | None:

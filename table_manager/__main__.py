@@ -44,7 +44,7 @@ def _arguments() -> argparse.Namespace:
 def _keeper(chosen: TableManagerSettings) -> Keeper:
     declared = sites.load(chosen.sites.file)
     clients = warehouse.connect(chosen.warehouse)
-    check(clients)
+    check(clients, chosen.warehouse.dataset)
     naming = Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix)
     return Keeper(warehouse.Catalog(clients), declared.values(), naming, Counts(REGISTRY))
 

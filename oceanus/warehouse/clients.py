@@ -7,6 +7,7 @@ from typing import Any
 import google.auth
 import grpc
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
@@ -54,15 +55,28 @@ def connect(settings: WarehouseSettings) -> Clients:
     )
 
 
-def check(clients: Clients) -> None:
-    """Ask BigQuery one free question; raises MisconfiguredError with a line that says what to do."""
+def check(clients: Clients, dataset: str) -> None:
+    """Ask BigQuery free questions; raises MisconfiguredError with a line that says what to do."""
     try:
-        list(clients.rest.list_datasets(max_results=1, timeout=20, retry=DEFAULT_RETRY.with_timeout(20)))
+        location = _location(clients, dataset)
     except Exception as exc:
         known = translate(exc)
         if known is None:
             raise
         raise MisconfiguredError([_sentence(clients.project, known)]) from exc
+    if location is not None and location.upper() != clients.location.upper():
+        sentence = f"BQ_LOCATION={clients.location}: the dataset {dataset} is in {location}: set BQ_LOCATION to that"
+        raise MisconfiguredError([sentence])
+
+
+def _location(clients: Clients, dataset: str) -> str | None:
+    """Return where the dataset is; None if it is not made yet."""
+    retry = DEFAULT_RETRY.with_timeout(20)
+    try:
+        return str(clients.rest.get_dataset(f"{clients.project}.{dataset}", timeout=20, retry=retry).location)
+    except NotFound:
+        list(clients.rest.list_datasets(max_results=1, timeout=20, retry=retry))
+        return None
 
 
 def _sentence(project: str, error: WarehouseError) -> str:

@@ -523,3 +523,94 @@ def test_parameters_and_mail_addresses_are_blanked_in_url_and_ref(make_arms: Mak
     assert record["url"] == "https://a.example/x?Token=&b=1#"
     assert record["ref"] == "https://b.example/?email=&q="
     assert "abc" not in str(arms.spool.pushes)
+
+
+# --- what an attacker sends
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"sid":"a","\\ud800":"x"}]',
+        b'{"sid":"a","\\u0000":"x"}',
+        b'{"sid":"a","sid":"b"}',
+        b'[{"url":{"a":["\\ud800"]}}]',
+        b"[[[]]]",
+        b'[{"jsn":1e400}]',
+    ],
+)
+@pytest.mark.parametrize("path", ["/swallow/bizocean", "/pirate/movieform"])
+def test_strange_json_is_a_400_and_a_failed_record(make_arms: MakeArms, path: str, body: bytes) -> None:
+    arms = make_arms(bizocean=MASK)
+
+    response = arms.post(path, body, Content_Type="application/json")
+
+    assert response.status_code == 400 or {result["status"] for result in response.json["results"]} == {400}
+    assert [push.source for push in arms.spool.pushes] == ["failed"]
+
+
+def test_one_bad_beacon_hides_no_result_of_a_batch(arms: Arms) -> None:
+    body = b"[" + orjson.dumps(GOOD) + b',{"\\ud800":"\\u0000"}]'
+
+    response = arms.post("/swallow/bizocean", body)
+
+    assert [result["status"] for result in response.json["results"]] == [200, 400]
+
+
+def test_lines_end_at_newlines_alone(arms: Arms) -> None:
+    body = "\n".join(f'{{"oid":"2","evt":"x","sid":"ab","url":"u","tit":"a{c}b"}}' for c in "\u2028\x85\x1d")
+
+    response = arms.post("/swallow/bizocean", body.encode())
+
+    assert [result["status"] for result in response.json["results"]] == [200, 200, 400]
+    assert '"tit":"a\x1db"' in orjson.loads(arms.spool.records("bizocean", "failed")[0]["raw"])["sent"]
+
+
+def test_a_beacon_of_a_batch_is_no_larger_than_one_alone(make_arms: MakeArms) -> None:
+    arms = make_arms(bizpow="{method: swallow, shape: access, unknown: ext}")
+    body = orjson.dumps([GOOD, GOOD | {"more": "x" * 70_000}, GOOD | {"more": "x" * 20_000}])
+
+    response = arms.post("/swallow/bizpow", body)
+
+    assert [result["status"] for result in response.json["results"]] == [200, 413, 400]
+    assert "ext: max length" in response.json["results"][2]["error"]
+
+
+@pytest.mark.parametrize("referer", ["http://[::1", "https://www.example.jp:x/", "nonsense"])
+def test_a_strange_referer_is_an_origin_that_is_not_listed(make_arms: MakeArms, referer: str) -> None:
+    assert make_arms(bizocean=LISTED).swallow(headers={"Referer": referer}).status_code == 403
+
+
+def test_a_default_port_is_no_other_origin(make_arms: MakeArms) -> None:
+    arms = make_arms(bizocean=LISTED)
+
+    assert arms.swallow(headers={"Referer": "https://www.example.jp:443/x"}).status_code == 200
+
+
+def test_no_to_consent_is_heard_in_a_beacon_that_cannot_be_read(make_arms: MakeArms) -> None:
+    dropping = make_arms(bizocean="{method: swallow, shape: access, privacy: {policy: drop, consent: cns}}")
+    cutting = make_arms(bizocean=ANONYMOUS)
+
+    for arms in (dropping, cutting):
+        arms.get("/swallow/bizocean", "cns=denied&uid=alice&tit=%ff")
+        arms.get("/swallow/bizocean", "cns=Denied&cns=granted&uid=alice&sid=ab&oid=2&evt=x&url=u")
+
+    assert dropping.spool.pushes == []
+    assert "alice" not in str(cutting.spool.pushes)
+    assert "127.0.0.1" not in str(cutting.spool.pushes)
+
+
+def test_reasons_repeat_no_value_and_no_unknown_name(make_arms: MakeArms) -> None:
+    arms = make_arms(bizocean=ANONYMOUS)
+
+    response = arms.get("/swallow/bizocean", "alice%40corp.example=%ff&%01=1", DNT="1")
+
+    assert response.headers["x-oceanus-error"] == "query: is not UTF-8"
+    assert "alice" not in str(arms.spool.pushes)
+
+
+def test_a_dropped_visitor_with_a_wrong_token_is_still_a_403(make_arms: MakeArms) -> None:
+    arms = make_arms(bizocean=DROP)
+
+    assert arms.swallow(headers={"DNT": "1", "Authorization": "Bearer wrong"}).status_code == 403
+    assert arms.spool.pushes == []

@@ -21,6 +21,12 @@ def test_an_address_is_cut_to_its_network(address: str, cut: str) -> None:
         ("https://a.example/x?TOKEN=a;token=b#f", "https://a.example/x?TOKEN=;token=#f"),
         ("https://a.example/joe@example.com/?q=%3Dj%2Bx%40example.co.jp", "https://a.example//?q=%3D"),
         ("/x?tokens=abc", "/x?tokens=abc"),
+        ("https://x/#token=SECRET&a=1", "https://x/#token=&a=1"),
+        ("https://x/?a=1#/p?token=SECRET", "https://x/?a=1#/p?token="),
+        (
+            "https://x/?next=https%3A%2F%2Fy%3Ftoken%3DSECRET%26b%3D2",
+            "https://x/?next=https%3A%2F%2Fy%3Ftoken%3D%26b%3D2",
+        ),
         ("no query", "no query"),
     ],
 )

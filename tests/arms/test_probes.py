@@ -62,3 +62,10 @@ def test_static_files_are_served_with_the_host_written_in(tmp_path: Path) -> Non
     assert client.simulate_get("/static/js/none.js").status_code == 404
     assert client.simulate_get("/static/js/..%2f..%2fapp.py").status_code == 404
     assert client.simulate_get("/static/py/a.js").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/hc", "/lb", "/rstatus", "/metrics", "/robots.txt", "/favicon.ico"])
+def test_a_head_is_answered_as_a_get_without_the_body(arms: Arms, path: str) -> None:
+    head = arms.client.simulate_head(path)
+
+    assert (head.status_code, head.text) == (200, "")

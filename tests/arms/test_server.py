@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -130,6 +131,21 @@ def test_a_silent_connection_does_not_hold_the_stop(serve: Serve, redis_server: 
         assert server.process.wait(SILENT_SECONDS / 2) == 0
 
 
+def test_a_stop_in_the_very_first_moment_is_heard(redis_server: RedisProcess, tmp_path: Path) -> None:
+    environ = {"PORT": str(parts.free_port()), "SITES_FILE": str(sites.SAMPLE), "GRACE_SECONDS": str(SILENT_SECONDS)}
+    words = [sys.executable, "-m", "arms"]
+    with subprocess.Popen(
+        words, env=redis_server.environ | environ | {"LOG_LEVEL": "INFO"}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        next(line for line in process.stderr if "Booting worker" in line)  # forked, and deaf as yet
+
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+
+        assert process.wait(SILENT_SECONDS / 2) == 0
+
+
 def test_a_mail_that_is_being_followed_is_answered_before_the_stop(serve: Serve, redis_server: RedisProcess) -> None:
     server = serve(redis_server)
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
@@ -148,6 +164,8 @@ def test_long_legal_beacons_are_taken_and_endless_ones_are_not(serve: Serve, red
 
     assert server.get(f"/swallow/bizocean?{long}").status_code == 200
     assert server.raw(b"GET /swallow?x=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n").split()[1] == b"414"
+    assert server.raw(b"GET /hc HTTP/1.1\r\nHost: a\r\nUser-Agent: a\x01b\r\n\r\n").split()[1] == b"400"
+    assert server.raw(b"POST /swallow HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n").split()[1] == b"400"
     flood = b"".join(b"x-%d: 1\r\n" % i for i in range(200))
     assert server.raw(b"GET /hc HTTP/1.1\r\nHost: a\r\n" + flood + b"\r\n").split()[1] == b"431"
 
@@ -169,6 +187,20 @@ def test_strange_bytes_are_never_a_500(serve: Serve, redis_server: RedisProcess,
 
     assert 400 <= status < 500
     assert server.get("/hc").status_code == 200
+
+
+def test_many_probes_take_no_beacon_its_way_to_redis(serve: Serve, redis_server: RedisProcess) -> None:
+    server = serve(redis_server)
+
+    def probe(path: str) -> list[int]:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+            return [client.get(path).status_code for _ in range(40)]
+
+    with ThreadPoolExecutor(24) as pool:
+        probes = [pool.submit(probe, path) for path in ("/lb", "/rstatus") for _ in range(10)]
+        beacons = [pool.submit(probe, f"/swallow/bizocean?{urlencode(GOOD)}") for _ in range(4)]
+
+    assert {status for one in probes + beacons for status in one.result()} == {200}
 
 
 def test_several_workers_answer_metrics_as_one(serve: Serve, redis_server: RedisProcess) -> None:

@@ -1,11 +1,13 @@
 """The whole of oceanus by its one command, as a newcomer runs it."""
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -18,6 +20,10 @@ import pytest
 
 from arms.devices import device
 from management import parts
+from oceanus import records
+from oceanus.settings import RedisSettings, read
+from oceanus.sites import SAMPLE
+from oceanus.spool import Push, Pusher, connect_pusher
 from tests.conftest import end
 
 OCEANUS = str(Path(sys.executable).with_name("oceanus"))
@@ -49,6 +55,10 @@ class Up:
     def _follow(self) -> None:
         """Leave its log to a file, which it writes itself, and keep its pipe from filling."""
         self._reader = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
+
+    def log(self) -> str:
+        """Return the whole of up.log."""
+        return (Path(self.environ["DATA_DIR"]) / "up.log").read_text(encoding="utf-8")
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Stop it as Ctrl-C does, and return its exit code."""
@@ -121,8 +131,7 @@ def test_what_was_accepted_lands_before_the_stop(up: Up) -> None:
 
 def test_a_killed_child_is_started_again_and_nothing_is_lost(up: Up) -> None:
     for name in ("r2bq", "arms", "redis", "bigquery"):
-        children = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["children"]
-        os.kill(children[name], signal.SIGKILL)
+        os.kill(children(up)[name], signal.SIGKILL)
         until(lambda: _answers(up.url.rstrip("/") + BEACON), 60)
 
     accepted = "SELECT COUNT(*) AS n, COUNT(DISTINCT eid) AS ids FROM bizocean"
@@ -141,6 +150,61 @@ def test_a_bad_beacon_is_a_row_of_the_failed_table(up: Up) -> None:
     assert (failed["site"], failed["stage"]) == ("bizocean", "rules")
     assert str(failed["reason"]).startswith("sid: ")
     assert up.status()["sites"]["bizocean"]["failed"] == 1
+
+
+def test_a_newcomer_sees_news_alone_and_where_the_rest_is(up: Up) -> None:
+    shown = "\n".join(up.lines)
+
+    assert not re.search(r'oO0O|Configuration loaded|overcommit|Press CTRL|" [1-4]\d\d ', shown)
+    assert re.search(r"oO0O", up.log())
+    assert re.search(r'" 404 Not Found', up.log())
+    assert up.lines[-3:] == [
+        f"up            | sites file: {SAMPLE}",
+        f"up            | every line, also those not shown here: {up.environ['DATA_DIR']}/up.log",
+        up.lines[-1],
+    ]
+    assert "Listening at: http://127.0.0.1:" in shown
+
+
+def test_records_of_removed_sites_are_named_before_ready(up: Up) -> None:
+    redis = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["redis"]
+    environ = {"REDIS_PD_SERVICE_HOST": redis["host"], "REDIS_PD_SERVICE_PORT": str(redis["port"])}
+    store_one_record("removed", read(RedisSettings, environ))
+    assert up.stop() == 0
+    assert "left in Redis for the next start: removed 1" in up.log()
+
+    up.lines.clear()
+    up.start()
+
+    told = f"up            | removed: 1 record waits, but {SAMPLE} does not declare it: nobody drains it"
+    assert up.lines.index(told) < len(up.lines) - 1
+
+
+def test_a_second_ctrl_c_stops_the_waiting_for_arms(up: Up) -> None:
+    assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200
+    os.kill(children(up)["arms"], signal.SIGSTOP)  # it cannot hear that it is to stop
+
+    up.process.send_signal(signal.SIGINT)
+    until(lambda: "waiting up to 25 s for arms to answer what it holds" in up.log())
+    began = time.monotonic()
+
+    assert up.stop() == 0
+    assert time.monotonic() - began < 15
+    assert "up            | arms is not waited for any longer: killed" in up.log()
+    up.start()
+    until(lambda: up.status()["total"]["landed"] == 1)
+
+
+def test_sql_on_a_terminal_folds_nothing(up: Up) -> None:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    words = [OCEANUS, "sql", "SELECT TIMESTAMP '2026-11-22 10:00:00.000001' AS dt, REPEAT('x', 70) AS url"]
+
+    assert subprocess.run(words, env=up.environ, stdout=theirs, timeout=60, check=False).returncode == 0
+
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode().splitlines()
+    assert shown == ["-[ row 1 ]-", " dt: 2026-11-22T10:00:00.000001Z", f"url: {'x' * 70}"]
 
 
 @pytest.mark.skipif(not ACCESS_LOG.exists(), reason="the real log is not part of the product")
@@ -183,6 +247,33 @@ def visitors_by_day(up: Up, lines: list[dict[str, str]]) -> dict[str, int]:
     for line, time_told in zip(lines, times, strict=True):
         days[str((time_told + shift).date())].add((line["address"], line["agent"]))
     return {day: len(visitors) for day, visitors in days.items()}
+
+
+def store_one_record(site: str, settings: RedisSettings) -> None:
+    """Push a record as arms does."""
+    us = time.time_ns() // 1000
+    text = records.encode({"v": 1, "eid": records.mint(us), "dt": records.time_text(us)})
+    push = Push(
+        site=site,
+        source="queue",
+        minute=records.minute(records.time_text(us)),
+        digest=records.digest(records.decode(text)["eid"]),
+        last_ms=us // 1000,
+        records=[text],
+    )
+
+    async def store() -> None:
+        pusher = Pusher(connect_pusher(settings, 5), "test", 1)
+        assert await pusher.push([push], 5) == [None]
+        await pusher.close()
+
+    asyncio.run(store())
+
+
+def children(up: Up) -> dict[str, int]:
+    """Return the process ids of what it runs, by name."""
+    running: dict[str, int] = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["children"]
+    return running
 
 
 def _answers(url: str) -> bool:

@@ -1,6 +1,18 @@
 """Every mistake at once."""
 
+import pytest
+
 from management import check
+
+ONE_SITE = """
+shapes:
+  page:
+    fields:
+      dt: {from: clock, type: TIMESTAMP, mode: REQUIRED, description: Receive time.}
+      sid: {from: query, rule: {type: string, required: true}, mode: REQUIRED, description: Session.}
+sites:
+  shop: {method: swallow, shape: page}
+"""
 
 
 def test_nothing_set_is_all_well():
@@ -29,3 +41,32 @@ def test_missing_sites_file_is_named(tmp_path):
     (line,) = check.mistakes({"SITES_FILE": str(tmp_path / "none.yaml")})
 
     assert "none.yaml: cannot be read" in line
+
+
+def test_one_site_is_told_in_the_singular(tmp_path):
+    file = tmp_path / "sites.yaml"
+    file.write_text(ONE_SITE)
+
+    assert check.summary({"SITES_FILE": str(file)}).startswith("sites.yaml: 1 site (1 swallow, ")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SITES_FLIE", "SITES_FILE"),
+        ("sites_file", "SITES_FILE"),
+        ("BIGQUERY_EMULATOR", "BIGQUERY_EMULATOR_HOST"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("REDIS_PD_SERVICE_PROT", "REDIS_PD_SERVICE_PORT"),
+    ],
+)
+def test_misspelt_variable_is_named_with_what_may_be_meant(name, meant):
+    assert check.misspelt({name: "x"}) == [f"warning: {name} is set and means nothing: is {meant} meant?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SITES_FILE", "JOURNAL_DIR", "POTR", "JOURNAL_STREAM", "REDIS_PD_PORT", "REDIS_PD_PORT_6379_TCP_ADDR", "SITES"],
+)
+def test_variables_of_ours_and_of_others_are_no_mistakes(name):
+    assert check.misspelt({name: "x"}) == []

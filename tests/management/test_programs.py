@@ -4,7 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from management import programs
-from oceanus.settings import UpSettings, read
+from oceanus.settings import ArmsSettings, UpSettings, read
 from oceanus.sites import SAMPLE
 
 
@@ -72,3 +72,8 @@ def test_sites_file_is_found_from_every_folder():
 
 def test_log_level_of_the_environment_goes_first():
     assert programs.with_defaults({"LOG_LEVEL": "DEBUG"})["LOG_LEVEL"] == "DEBUG"
+
+
+def test_arms_listens_on_loopback_unless_the_environment_opens_it():
+    assert read(ArmsSettings, programs.with_defaults({})).host == "127.0.0.1"
+    assert read(ArmsSettings, programs.with_defaults({"LISTEN_ADDRESS": "0.0.0.0"})).host == "0.0.0.0"

@@ -34,7 +34,11 @@ class Clock:
 
 
 def send(
-    lines: list[bytes], collector: Callable[[httpx.Request], httpx.Response], clock: Clock, rate: float | None = None
+    lines: list[bytes],
+    collector: Callable[[httpx.Request], httpx.Response],
+    clock: Clock,
+    rate: float | None = None,
+    waits: Callable[[str], None] = lambda _: None,
 ) -> Tally:
     """Replay `lines` to a collector that is a function; return the tally, also where the replay gave up."""
     tally, covered = Tally(), replay.span(lines)
@@ -43,7 +47,7 @@ def send(
         headers = {"Authorization": "Bearer secret"}
         transport = httpx.MockTransport(collector)
         async with httpx.AsyncClient(transport=transport, base_url="http://arms", headers=headers) as client:
-            sending = Replay(client, "shop", tally, rate, clock.sleep, clock)
+            sending = Replay(client, "shop", tally, rate, clock.sleep, clock, waits)
             await sending.send(replay.sendings(lines, covered, replay.shift_to(covered, NOW)), lambda: None)
 
     asyncio.run(run())
@@ -67,7 +71,7 @@ def test_each_line_is_one_request_with_its_own_headers():
     assert request.headers["X-Oceanus-Address"] == "192.0.2.1"
     assert request.headers["X-Oceanus-Time"] == "2026-11-22T12:00:00Z"
     assert replay.closing(tally, "shop", 1.25, 1) == (
-        "sent 1 beacons to shop in 1.2 s: 1 accepted, 0 rejected, 0 unclear, 0 lines could not be parsed"
+        "sent 1 beacon to shop in 1.2 s: 1 accepted, 0 rejected, 0 unclear, 0 lines could not be parsed"
     )
 
 
@@ -95,11 +99,34 @@ def test_log_without_any_time_is_sent_as_it_is():
     assert replay.shift_to(covered, NOW) == timedelta(0)
 
 
-def test_lines_beyond_ten_years_are_noticed():
-    covered = replay.span([line(1)])
+def test_lines_older_than_arms_takes_are_noticed():
+    covered, when = replay.span([line(1)]), datetime(2015, 5, 17, 10, 5, 1, tzinfo=UTC)
+
+    assert not replay.too_old(covered, timedelta(0), when + timedelta(days=3650))
+    assert replay.too_old(covered, timedelta(0), when + timedelta(days=3650, seconds=1))
+    assert (replay.oldest_days(None), replay.oldest_days(90), replay.oldest_days(9999)) == (3650, 90, 3650)
 
     assert replay.too_old(covered, timedelta(0), NOW)
     assert not replay.too_old(covered, replay.shift_to(covered, NOW), NOW)
+
+
+def test_waiting_for_arms_is_told_once_and_at_once():
+    clock, told = Clock(), list[tuple[str, float]]()
+
+    def collector(request: httpx.Request) -> httpx.Response:
+        if clock.now < 5:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200)
+
+    send([line(1)] * 3, collector, clock, waits=lambda text: told.append((text, clock.now)))
+
+    assert told == [("arms does not answer; trying again for 60 s", 0.0)]
+
+
+def test_log_of_which_most_lines_cannot_be_parsed_is_doubted():
+    assert replay.is_no_log(Tally(accepted=3, unparsed=2))
+    assert not replay.is_no_log(Tally(accepted=4, unparsed=2))
+    assert not replay.is_no_log(Tally())
 
 
 def test_503_is_sent_again_no_sooner_than_it_asks():
@@ -171,4 +198,4 @@ def test_rate_spaces_the_beacons():
 def test_unparsed_lines_are_told():
     tally = send([b"nonsense\n", line(1)], lambda _: httpx.Response(200), Clock())
 
-    assert replay.closing(tally, "shop", 2, 3).endswith("1 lines could not be parsed; 1 lines were not sent")
+    assert replay.closing(tally, "shop", 2, 3).endswith("1 line could not be parsed; 1 line was not sent")

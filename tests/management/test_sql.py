@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import time
+from datetime import UTC, datetime
 
 import pytest
 
 from management import sql
-from oceanus.errors import WarehouseError
+from oceanus.errors import WarehouseError, WarehouseUnclearError
 from oceanus.warehouse import Queries, Result
 
 EVERY_TYPE = """
@@ -23,10 +25,17 @@ def queries(warehouse):
     return Queries(warehouse.clients, warehouse.settings.dataset)
 
 
-def shown(result: Result, form: str) -> str:
+def shown(result: Result, form: str, width: int | None = None) -> str:
     out = io.StringIO()
-    sql.show(result, form, out)
+    sql.show(result, form, out, width)
     return out.getvalue()
+
+
+def refused(queries: Queries, statement: str) -> list[str]:
+    """Return what an operator is told of a query that BigQuery refuses."""
+    with pytest.raises(WarehouseError) as caught:
+        queries.select(statement, 10**9)
+    return sql.sentence(caught.value)
 
 
 def test_json_is_a_list_of_objects_no_digit_lost(queries):
@@ -76,6 +85,106 @@ def test_no_rows_are_an_empty_list(queries):
 def test_only_one_select_is_run(queries, statement):
     with pytest.raises(WarehouseError):
         queries.select(statement, 10**9)
+
+
+def test_table_on_a_pipe_is_framed():
+    result = Result([("word", "STRING"), ("n", "INTEGER")], iter([("日本", 7), (None, None)]))
+
+    assert shown(result, "table") == (
+        "+------+---+\n| word | n |\n+------+---+\n| 日本 | 7 |\n|      |   |\n+------+---+\n"
+    )
+
+
+def test_table_that_fits_the_terminal_has_no_boxes_and_numbers_at_the_right():
+    result = Result([("word", "STRING"), ("views", "INTEGER")], iter([("日本", 7), ("shop", 12)]))
+
+    assert shown(result, "table", 11) == "word  views\n----  -----\n日本      7\nshop     12\n"
+
+
+def test_table_that_does_not_fit_becomes_a_block_for_each_row_with_nothing_folded():
+    columns = [("dt", "TIMESTAMP"), ("number", "INTEGER"), ("url", "STRING")]
+    rows = [(datetime(2026, 11, 22, tzinfo=UTC), 1234567890123456789, "x" * 300), (None, 1, "")]
+
+    assert shown(Result(columns, iter(rows)), "table", 60).splitlines() == [
+        "-[ row 1 ]-",
+        "    dt: 2026-11-22T00:00:00Z",
+        "number: 1234567890123456789",
+        f"   url: {'x' * 300}",
+        "-[ row 2 ]-",
+        "    dt:",
+        "number: 1",
+        "   url:",
+    ]
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_empty_table_says_so(width):
+    assert shown(Result([("n", "INTEGER")], iter([])), "table", width).splitlines()[-1] == "0 rows"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (1000, None),
+        (1001, "first 1,000 of 1,001 rows; --format csv gives all"),
+        (10**9, "first 1,000 of more than 20,000 rows; --format csv gives all"),
+    ],
+)
+def test_long_table_ends_after_a_thousand_rows_and_says_so_at_once(rows, said):
+    out = io.StringIO()
+    result = Result([(f"c{number}", "INTEGER") for number in range(16)], (tuple(range(16)) for _ in range(rows)))
+    began = time.monotonic()
+
+    assert sql.show(result, "table", out, 120) == said
+    assert out.getvalue().count("\n") == 1002
+    assert time.monotonic() - began < 3
+
+
+def test_all_rows_are_in_the_other_forms():
+    result = Result([("n", "INTEGER")], ((number,) for number in range(1500)))
+
+    assert shown(result, "csv").count("\n") == 1501
+
+
+def test_mistake_in_a_query_is_told_in_bigquerys_words_alone(queries):
+    assert refused(queries, "SELECT dtt FROM (SELECT 1 AS dt)") == ["Unrecognized name: dtt"]
+    assert refused(queries, "SELEC 1") == ['Syntax error: Unexpected identifier "SELEC" at [1:1]']
+
+
+def test_missing_table_is_told_with_how_to_list_them(queries):
+    told, remedy = refused(queries, "SELECT dt FROM nope")
+
+    assert told.startswith("Not found: Table ")
+    assert remedy == "tables: SELECT table_name FROM INFORMATION_SCHEMA.TABLES"
+
+
+def test_other_statements_are_named(queries):
+    reads = "oceanus sql runs one SELECT and changes nothing; this is"
+
+    assert refused(queries, "CREATE TABLE t AS SELECT 1 AS n") == [
+        f"{reads} a statement of kind CREATE TABLE AS SELECT"
+    ]
+    assert refused(queries, "SELECT 1; SELECT 2") == [f"{reads} a script of several statements"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            WarehouseError(
+                "BadRequest: Unrecognized name: dtt at [1:8]; reason: invalidQuery, location: query, message: x"
+            ),
+            "Unrecognized name: dtt at [1:8]",
+        ),
+        (WarehouseError("BadRequest: Syntax error; message: is kept\n\nJob ID: 1"), "Syntax error; message: is kept"),
+        (
+            WarehouseUnclearError("ServiceUnavailable: POST http://127.0.0.1:9/x?y=1: try later"),
+            "no clear answer from BigQuery: try later",
+        ),
+    ],
+)
+def test_googles_own_words_around_the_sentence_are_left_out(error, told):
+    assert sql.sentence(error) == [told]
 
 
 def test_terminal_controls_in_a_value_are_shown_and_not_obeyed():

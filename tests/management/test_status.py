@@ -81,6 +81,28 @@ def test_table_marks_a_removed_site():
     assert "old (not in sites.yaml)" in out.getvalue()
 
 
+def test_table_has_no_boxes_and_long_ages_in_words():
+    out = io.StringIO()
+    old = SiteStatus(queue=1, claimed=2, failed=3, oldest_seconds=600, landed=1234567, last_seconds=2.26)
+
+    status.show({"shop": old}, [], 0, "table", out)
+
+    assert out.getvalue().splitlines() == [
+        "site   queue  claimed  failed  oldest   landed   last",
+        "-----  -----  -------  ------  ------  -------  -----",
+        "shop       1        2       3  10 min  1234567  2.3 s",
+        "total      1        2       3  10 min  1234567  2.3 s",
+        "arms' journal: 0",
+    ]
+
+
+def test_stranded_records_are_told_in_singular_and_plural():
+    assert status.stranded_lines({"old": 1, "older": 2}, "sites.yaml") == [
+        "old: 1 record waits, but sites.yaml does not declare it: nobody drains it",
+        "older: 2 records wait, but sites.yaml does not declare it: nobody drains them",
+    ]
+
+
 def test_pushed_record_is_seen(redis_server, spool):
     now_us = time.time_ns() // 1000
     text = record(now_us - 5_000_000)

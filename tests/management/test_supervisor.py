@@ -25,10 +25,10 @@ class Stage:
     """A supervisor, what it said, and how long it paused; pauses take no time."""
 
     def __init__(self) -> None:
-        self.told = io.StringIO()
+        self.told, self.watched = io.StringIO(), io.StringIO()
         self.pauses: list[float] = []
         self._news = asyncio.Event()
-        log = Log(self.told, io.StringIO())
+        log = Log(self.told, self.watched)
         said = log.say
 
         def say(line: str) -> None:
@@ -73,15 +73,18 @@ def test_every_line_of_both_streams_is_told_behind_the_name():
     async def scene(stage: Stage) -> None:
         await stage.supervisor.once(child(speaks))
 
-    assert play(scene).lines() == ["child     | out", "child     | err", "child     | no newline"]
+    assert play(scene).lines() == ["child         | out", "child         | err", "child         | no newline"]
 
 
-def test_hushed_lines_are_not_told():
+def test_hushed_lines_are_in_the_file_alone():
     async def scene(stage: Stage) -> None:
         words = [sys.executable, "-c", "print('noise 1'); print('news')"]
         await stage.supervisor.once(Program(name="child", words=words, environ={}, hush=re.compile("noise")))
 
-    assert play(scene).lines() == ["child     | news"]
+    stage = play(scene)
+
+    assert stage.watched.getvalue() == "child         | news\n"
+    assert stage.lines() == ["child         | noise 1", "child         | news"]
 
 
 def test_a_program_that_fails_before_all_is_up_is_named_with_its_last_words():
@@ -125,8 +128,8 @@ def test_a_child_that_ends_is_started_again_with_growing_pauses():
 
     assert stage.pauses[:4] == [0.0, 1.0, 2.0, 4.0]
     assert stage.lines()[:2] == [
-        "up        | child ended with exit code 5; it is started again now",
-        "up        | child ended with exit code 5; it is started again in 1 s",
+        "up            | child ended with exit code 5; it is started again now",
+        "up            | child ended with exit code 5; it is started again in 1 s",
     ]
 
 
@@ -147,7 +150,7 @@ def test_orphans_of_a_killed_child_are_ended_before_it_is_started_again():
 
     stage = play(scene)
 
-    assert "up        | child was ended by SIGKILL; it is started again now" in stage.lines()
+    assert "up            | child was ended by SIGKILL; it is started again now" in stage.lines()
 
 
 def test_a_stopped_child_is_not_started_again():
@@ -159,7 +162,7 @@ def test_a_stopped_child_is_not_started_again():
 
         assert stage.supervisor.running == {}
 
-    assert play(scene).lines() == ["child     | waits"]
+    assert play(scene).lines() == ["child         | waits"]
 
 
 def test_a_child_that_does_not_stop_in_its_grace_time_is_killed():
@@ -170,14 +173,28 @@ def test_a_child_that_does_not_stop_in_its_grace_time_is_killed():
         await stage.until(lambda: "waits" in stage.told.getvalue())
         await stage.supervisor.stop("child", 0.2)
 
-    assert play(scene).lines()[-1] == "up        | child did not stop in 0.2 s: killed"
+    assert play(scene).lines()[-1] == "up            | child did not stop in 0.2 s: killed"
+
+
+def test_a_hurried_stop_kills_at_once_and_says_so():
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS
+
+    async def scene(stage: Stage) -> None:
+        await stage.supervisor.start(child(stubborn))
+        await stage.until(lambda: "waits" in stage.told.getvalue())
+        hurry = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, hurry.set)
+        async with asyncio.timeout(20):
+            await stage.supervisor.stop("child", 100, hurry)
+
+    assert play(scene).lines()[-1] == "up            | child is not waited for any longer: killed"
 
 
 def test_a_child_has_a_session_of_its_own():
     async def scene(stage: Stage) -> None:
         await stage.supervisor.once(child("import os; print(os.getsid(0) == os.getpid())"))
 
-    assert play(scene).lines() == ["child     | True"]
+    assert play(scene).lines() == ["child         | True"]
 
 
 def test_a_child_inherits_the_descriptors_it_keeps_and_no_other():
@@ -189,7 +206,7 @@ def test_a_child_inherits_the_descriptors_it_keeps_and_no_other():
         os.close(kept)
         os.close(other)
 
-    assert play(scene).lines() == ["child     | True", "child     | False"]
+    assert play(scene).lines() == ["child         | True", "child         | False"]
 
 
 def test_pauses_grow_to_half_a_minute():

@@ -2,7 +2,7 @@
 
 import io
 
-from management.uplog import LARGEST_BYTES, Log, open_log
+from management.uplog import LARGEST_BYTES, Log, open_log, prefixed
 
 
 class Closed(io.StringIO):
@@ -17,7 +17,19 @@ def test_a_line_goes_to_both_behind_its_name():
 
     Log(file, watched).tell("arms", "ready")
 
-    assert file.getvalue() == watched.getvalue() == "arms      | ready\n"
+    assert file.getvalue() == watched.getvalue() == "arms          | ready\n"
+
+
+def test_longest_name_of_a_program_keeps_the_column():
+    assert len(prefixed("table_manager", "")) == len(prefixed("up", ""))
+
+
+def test_what_is_kept_is_in_the_file_alone():
+    file, watched = io.StringIO(), io.StringIO()
+
+    Log(file, watched).keep("arms", "noise")
+
+    assert (file.getvalue(), watched.getvalue()) == ("arms          | noise\n", "")
 
 
 def test_the_file_has_every_line_when_nobody_reads_stdout():

@@ -1,6 +1,7 @@
 """JSON as text: one canonical form that means the same and keeps every digit."""
 
 import json
+import math
 from decimal import Decimal
 
 import pytest
@@ -14,10 +15,8 @@ NUMBERS = (
     st.integers(-(10**40), 10**40).map(str)
     | st.decimals(allow_nan=False, allow_infinity=False).map(str)
     | st.floats(allow_nan=False, allow_infinity=False).map(repr)
-    | st.sampled_from(
-        ["-0", "-0.0", "1E400", "1e-400", "0.10", "1.0", "9007199254740993", "0.1000000000000000055511151"]
-    )
-)
+    | st.sampled_from(["-0", "-0.0", "1e-400", "0.10", "1.0", "9007199254740993", "0.1000000000000000055511151"])
+).filter(lambda digits: not math.isinf(float(digits)))
 
 
 def written(value: object, spaces: str) -> str:
@@ -89,7 +88,7 @@ def test_keys_are_sorted_and_spaces_gone(text):
         "123456789012345678901234567890",
         "0.1000000000000000055511151231257827",
         "1.10",
-        "1e400",
+        "1e-400",
         "1E5",
         "-0",
         "-0.0",
@@ -120,6 +119,8 @@ def test_the_last_of_a_repeated_key_counts(delicate):
         ("1 2", "is not JSON"),
         ("NaN", "is not JSON"),
         ("[Infinity]", "is not JSON"),
+        ("[1E400]", "too large"),
+        ("1" + "0" * 400, "too large"),
         ("[-Infinity, 1.5]", "is not JSON"),
         ("[NaN, 12345678901234567890]", "is not JSON"),
         ('"a\nb"', "is not JSON"),

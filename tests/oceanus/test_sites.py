@@ -129,6 +129,12 @@ FIELD_MISTAKES = {
     "{from: query, rule: {maxlength: many}}": "rule: Cerberus does not take it:",
     "{from: query, rule: {regex: '('}}": "rule: Cerberus does not take it:",
     "{from: query, rule: {anything: 1}}": "rule: Cerberus does not take it:",
+    "{from: query, rule: {nullable: true}}": "rule: nullable would change the record behind its column",
+    "{from: query, rule: {rename: two}}": "rule: rename would change the record behind its column",
+    "{from: query, rule: {default: 5}}": "rule: default 5 is no STRING",
+    "{from: query, type: INT64, normal: [integer], rule: {default: '0'}}": "rule: default '0' is no INT64",
+    "{from: query, type: JSON, normal: [json], rule: {default: oops}}": "rule: default 'oops' is no JSON",
+    "{from: query, normal: [integer]}": "normal: integer makes a value of type INT64, and the column is STRING",
 }
 
 
@@ -148,6 +154,13 @@ def test_a_field_may_not_take_a_name_that_means_something_to_arms(name):
     assert found[0].startswith(f"my.yaml: shape short, field {name}: this name is taken")
 
 
+def test_a_field_may_not_take_a_name_that_bigquery_keeps_to_itself():
+    found = mistakes(with_field("{from: query}", "_partitiontime"))
+
+    assert len(found) == 1
+    assert "BigQuery keeps names that begin with" in found[0]
+
+
 @pytest.mark.parametrize("name", ["Upper", "with-dash", "1st", "5", "a" * 65])
 def test_a_field_s_name_must_do_as_a_column_s(name):
     found = mistakes(with_field("{from: query}", name))
@@ -164,8 +177,10 @@ SITE_MISTAKES = {
     "table: {form: hourly}": (", table", "form: 'hourly' is not known; choose one of partitioned, daily"),
     "table: {form: daily, expiry_days: 3}": (", table", "expiry_days: is for form: partitioned"),
     "table: {name: a-b}": (", table", "name: 'a-b' must be letters, digits and underscores"),
-    "table: {cluster: [nothing]}": (", table", "cluster: ['nothing'] must be up to 4 fields of the shape"),
-    "table: {cluster: oid}": (", table", "cluster: 'oid' must be up to 4 fields of the shape"),
+    "table: {cluster: [nothing]}": (", table", "cluster: ['nothing'] must be up to 4 different fields of the shape"),
+    "table: {cluster: [oid, oid]}": (", table", "cluster: ['oid', 'oid'] must be up to 4 different fields"),
+    "table: {expiry_days: 99999}": (", table", "expiry_days: 99999 must be a whole number of days"),
+    "table: {cluster: oid}": (", table", "cluster: 'oid' must be up to 4 different fields of the shape"),
     "table: {expiry_days: 0}": (", table", "expiry_days: 0 must be a whole number of days, at least 1"),
     "table: {name: audit}": ("", "table audit is oceanus's own: give it another table name"),
     "origins: {allow: [example.com]}": (

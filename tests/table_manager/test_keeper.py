@@ -343,21 +343,25 @@ def test_told_to_stop_in_the_middle_of_the_interval_it_ends_well_at_once(warehou
 
 
 class HangingBigQuery(ThreadingHTTPServer):
-    """A BigQuery that answers the question at start, and the next one, which sets `asked`, only when `released`."""
+    """A BigQuery that answers the questions at start (there is no dataset).
+
+    The next question sets `asked`, and is answered only when `released`.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Hanging)
-        self.asked, self.released = threading.Event(), threading.Event()
+        self.asked, self.released, self.first = threading.Event(), threading.Event(), True
 
 
 class _Hanging(BaseHTTPRequestHandler):
     server: HangingBigQuery
 
     def do_GET(self) -> None:
-        if not self.path.partition("?")[0].endswith("/datasets"):
+        first, self.server.first = self.server.first, False
+        if not first and not self.path.partition("?")[0].endswith("/datasets"):
             self.server.asked.set()
             self.server.released.wait()
-        self.send_response(200)
+        self.send_response(404 if first else 200)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
