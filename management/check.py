@@ -1,9 +1,13 @@
 """The check before anything starts: every mistake in the settings and in sites.yaml, at once, a line each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
 
 from management.programs import with_defaults
+from management.wording import counted
 from oceanus import sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import (
@@ -17,6 +21,10 @@ from oceanus.settings import (
 )
 
 _GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings)
+# A variable with one of these words in it is meant for us.
+_WORDS = re.compile("SITES|OCEANUS|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
+# Kubernetes gives every container such ones for each service: REDIS_PD_PORT=tcp://..., REDIS_PD_PORT_6379_TCP_ADDR.
+_OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
 
 def mistakes(environ: Mapping[str, str]) -> list[str]:
@@ -33,7 +41,18 @@ def summary(environ: Mapping[str, str]) -> str:
     shapes = ", ".join(
         f"{sum(site.method == method for site in declared.values())} {method}" for method in sites.METHODS
     )
-    return f"sites.yaml: {len(declared)} sites ({shapes}) in {file}: ok"
+    return f"sites.yaml: {counted(len(declared), 'site')} ({shapes}) in {file}: ok"
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that is none of ours and looks like a misspelt one."""
+    ours = {*_variables(*_GROUPS), "JOURNAL_DIR"}
+    lines = []
+    for name in sorted(environ.keys() - ours):
+        if _WORDS.search(name.upper()) and not _OF_KUBERNETES.fullmatch(name):
+            meant = get_close_matches(name.upper(), sorted(ours), n=1, cutoff=0.75)
+            lines += [f"warning: {name} is set and means nothing: is {one} meant?" for one in meant]
+    return lines
 
 
 def _read(group: type[object], environ: Mapping[str, str]) -> list[str]:
@@ -69,3 +88,14 @@ def _sites(environ: Mapping[str, str]) -> list[str]:
     except MisconfiguredError as exc:
         return exc.mistakes
     return []
+
+
+def _variables(*groups: type[Any]) -> Iterator[str]:
+    """Yield the name of every variable that these settings declare."""
+    for group in groups:
+        member: Field[Any]
+        for member in fields(group):
+            if isinstance(member.type, type) and is_dataclass(member.type):
+                yield from _variables(member.type)
+            elif "name" in member.metadata:
+                yield member.metadata["name"]

@@ -38,7 +38,13 @@ class Layout:
 def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` with what `oceanus up` sets by itself where it says nothing."""
     set_already = {name: value for name, value in environ.items() if value.strip()}
-    defaults = {"PROJECT_ID": LOCAL_PROJECT, "DATA_SET": "oceanus", "SITES_FILE": str(SAMPLE), "LOG_LEVEL": "INFO"}
+    defaults = {
+        "PROJECT_ID": LOCAL_PROJECT,
+        "DATA_SET": "oceanus",
+        "SITES_FILE": str(SAMPLE),
+        "LOG_LEVEL": "INFO",
+        "LISTEN_ADDRESS": LOOPBACK,  # `up` is for one machine: opening it to the network is a decision
+    }
     return defaults | set_already
 
 

@@ -16,12 +16,13 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from arms.intake import OLDEST_DAYS
 from management.accesslog import Beacon, beacon
+from management.wording import counted
 
 IN_FLIGHT = 32
 PATIENCE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 5.0
-KEPT_YEARS = 10  # older days BigQuery does not take
 NAMED_FAILURES = 10
 
 
@@ -70,6 +71,7 @@ class Tally:
 class _Later:
     """Why a beacon was surely not stored, and after how many seconds the collector wants it again."""
 
+    meaning: str
     reason: str
     seconds: float
 
@@ -106,18 +108,28 @@ def shift_to(covered: Span, now: datetime) -> timedelta:
     return timedelta(0) if covered.last is None else now - covered.last
 
 
-def too_old(covered: Span, shift: timedelta, now: datetime) -> bool:
-    """Say whether some lines will be older than BigQuery takes."""
-    return covered.earliest is not None and _moved(covered.earliest, shift) < now - timedelta(days=365.25 * KEPT_YEARS)
+def too_old(covered: Span, shift: timedelta, now: datetime, days: int = OLDEST_DAYS) -> bool:
+    """Say whether some lines will be older than the `days` that arms takes."""
+    return covered.earliest is not None and _moved(covered.earliest, shift) < now - timedelta(days=days)
+
+
+def oldest_days(expiry_days: int | None) -> int:
+    """Return how old a beacon may be for arms, by what the site's table keeps."""
+    return min(OLDEST_DAYS, expiry_days or OLDEST_DAYS)
+
+
+def is_no_log(tally: Tally) -> bool:
+    """Say whether most lines could not be parsed."""
+    return tally.unparsed * 2 > tally.sent
 
 
 def closing(tally: Tally, site: str, seconds: float, lines: int) -> str:
     """Return the closing line."""
     counts = f"{tally.accepted} accepted, {tally.rejected} rejected, {tally.unclear} unclear"
-    line = (
-        f"sent {tally.sent} beacons to {site} in {seconds:.1f} s: {counts}, {tally.unparsed} lines could not be parsed"
-    )
-    return line if tally.sent == lines else f"{line}; {lines - tally.sent} lines were not sent"
+    unparsed = f"{counted(tally.unparsed, 'line')} could not be parsed"
+    line = f"sent {counted(tally.sent, 'beacon')} to {site} in {seconds:.1f} s: {counts}, {unparsed}"
+    left = lines - tally.sent
+    return line if not left else f"{line}; {counted(left, 'line')} {'was' if left == 1 else 'were'} not sent"
 
 
 def named(tally: Tally) -> list[str]:
@@ -126,11 +138,12 @@ def named(tally: Tally) -> list[str]:
     lines = [
         f"{count} x {reason} (first in line {tally.first_lines[reason]})" for reason, count in every[:NAMED_FAILURES]
     ]
-    return lines if len(every) <= NAMED_FAILURES else [*lines, f"and {len(every) - NAMED_FAILURES} other reasons"]
+    others = len(every) - NAMED_FAILURES
+    return lines if others <= 0 else [*lines, f"and {counted(others, 'other reason')}"]
 
 
 class Replay:
-    """Sends beacons to one site, up to 32 in flight."""
+    """Sends beacons to one site, up to 32 in flight; `waits` hears once why it has to wait."""
 
     def __init__(
         self,
@@ -140,6 +153,7 @@ class Replay:
         rate: float | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        waits: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._path = f"/swallow/{quote(site)}"
@@ -147,6 +161,7 @@ class Replay:
         self._rate = rate
         self._sleep = sleep
         self._clock = clock
+        self._waits: Callable[[str], None] | None = waits
         self._next_start = clock()
         self._last_answer = clock()
 
@@ -182,17 +197,23 @@ class Replay:
             later = await self._try(one, request)
             if later is None:
                 break
+            self._say_once(later)
             if self._clock() - max(began, self._last_answer) > PATIENCE_SECONDS:
                 raise NobodyAnswersError(f"nothing was stored for {PATIENCE_SECONDS:g} s: {later.reason}")
             await self._sleep(max(min(0.1 * 2**tries, LONGEST_PAUSE_SECONDS), later.seconds))
         self._tally.unparsed += not one.beacon.parsed
+
+    def _say_once(self, later: "_Later") -> None:
+        told, self._waits = self._waits, None
+        if told is not None:
+            told(f"arms {later.meaning}; trying again for {PATIENCE_SECONDS:g} s")
 
     async def _try(self, one: Sending, request: httpx.Request) -> "_Later | None":
         """Send once and count what became of it; return when to try again if it was surely not stored."""
         try:
             response = await self._client.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            return _Later(f"no connection ({exc or type(exc).__name__})", 0.0)
+            return _Later("does not answer", f"no connection ({exc or type(exc).__name__})", 0.0)
         except (httpx.HTTPError, asyncio.CancelledError) as exc:
             self._tally.unclear += 1
             self._tally.fail(f"no answer, it may be stored or not: {type(exc).__name__}", one.line)
@@ -200,7 +221,7 @@ class Replay:
                 raise
             return None
         if response.status_code == 503:
-            return _Later("503 Service Unavailable", _asked_seconds(response))
+            return _Later("cannot store now", "503 Service Unavailable", _asked_seconds(response))
         self._last_answer = self._clock()
         self._count(one, response)
         return None
@@ -222,7 +243,8 @@ async def client(url: str, token: str) -> AsyncIterator[httpx.AsyncClient]:
     # A connection is given up long before the collector may close it: a request sent into its closing has no answer.
     limits = httpx.Limits(max_connections=IN_FLIGHT, keepalive_expiry=1.0)
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False) as ready:
+    waits = httpx.Timeout(30, connect=5)
+    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=waits, trust_env=False) as ready:
         yield ready
 
 

@@ -58,9 +58,9 @@ def save(plan: Layout, environ: Mapping[str, str], up: Mark, token_file: Path, c
 
 def find(environ: Mapping[str, str]) -> Running:
     """Return what runs in DATA_DIR; raises MisconfiguredError if nothing does."""
-    data_dir = read(UpSettings, environ).data_dir
+    data_dir = Path(read(UpSettings, environ).data_dir).absolute()
     try:
-        written = json.loads((Path(data_dir) / FILE).read_text(encoding="utf-8"))
+        written = json.loads((data_dir / FILE).read_text(encoding="utf-8"))
         running = _running(written)
         alive = leftovers.lives(Mark(written["pid"], written["create_time"]))
     except (OSError, ValueError, TypeError, KeyError):

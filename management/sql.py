@@ -1,29 +1,34 @@
 """SQL for analysts: what a query answers, as a table for people, as JSON or CSV for programs.
 
 Values come out as BigQuery names them: TIMESTAMP as RFC 3339 in UTC, NUMERIC as text with all its digits, BYTES in
-base64, JSON as JSON. Nothing is cut on a pipe.
+base64, JSON as JSON. No value is ever cut or folded: rows too wide for a terminal become blocks of `column: value`.
 """
 
 import base64
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TextIO
 
-from rich import box
-from rich.console import Console, OverflowMethod
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
-
+from management import grid
+from oceanus.errors import TableMissingError, WarehouseError, WarehouseUnclearError
 from oceanus.warehouse import Result
+
+TABLE_ROWS = 1000
+COUNTED_ROWS = 20_000  # so many are fetched to be counted: a wide table of millions would take minutes
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 # What moves a terminal's cursor or colours it: a visitor chose these texts.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# `BadRequest: POST http://...: ` before the sentence, and behind it the same once more as Google's client adds it.
+_ADDRESS = re.compile(r"^[A-Z]\w+: (?:(?:\d{3} )?[A-Z]+ https?://\S+: )?")
+_REPEATED = re.compile(r"; (?=[^;]*\breason: \w+)(?:reason|location|message|debugInfo): .*", re.DOTALL)
+_NO_SELECT = re.compile(r"this is a (\w+); only one SELECT is run here")
 
 
 def parse_bytes(text: str) -> int:
@@ -35,9 +40,31 @@ def parse_bytes(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
-def show(result: Result, form: str, out: TextIO) -> None:
-    """Write what a query answered as `table`, `json` (a list of objects) or `csv`."""
-    _FORMS[form]([name for name, _ in result.columns], map(_plain_row, result.rows), out)
+def show(result: Result, form: str, out: TextIO, width: int | None = None) -> str | None:
+    """Write what a query answered as `table`, `json` (a list of objects) or `csv`; return what is to be said of it.
+
+    `width` is that of the terminal, None for a pipe. A table ends after 1,000 rows.
+    """
+    names, rows = [name for name, _ in result.columns], map(_plain_row, result.rows)
+    if form == "table":
+        return _table(names, rows, out, width)
+    (_json if form == "json" else _csv)(names, rows, out)
+    return None
+
+
+def sentence(error: WarehouseError) -> list[str]:
+    """Return what BigQuery said, without method, address and class, and below it what may help."""
+    told = _ADDRESS.sub("", str(error).partition("\n\n")[0])  # below it BigQuery names the job
+    told = _REPEATED.sub("", told)
+    other = _NO_SELECT.match(told)
+    if other:
+        kind = "a script of several statements" if other[1] == "SCRIPT" else f"a statement of kind {other[1]}"
+        return [f"oceanus sql runs one SELECT and changes nothing; this is {kind.replace('_', ' ')}"]
+    if isinstance(error, TableMissingError) and "table" in told.lower():
+        return [told, "tables: SELECT table_name FROM INFORMATION_SCHEMA.TABLES"]
+    if isinstance(error, WarehouseUnclearError):
+        return ["BigQuery does not answer" if "ConnectionPool(" in told else f"no clear answer from BigQuery: {told}"]
+    return [told]
 
 
 def plain(value: Any) -> Any:
@@ -87,39 +114,46 @@ def _csv(names: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO) -> No
         writer.writerow(["" if value is None else _text(value) for value in row])
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO) -> None:
-    console = Console(file=out, highlight=False)
-    fold: OverflowMethod = "fold" if console.is_terminal else "ignore"
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2, safe_box=True)
-    lines = [[_cell(value) for value in row] for row in rows]
-    for place, name in enumerate(names):
-        numbers = all(isinstance(line[place], _Number) or not line[place].plain for line in lines) and bool(lines)
-        table.add_column(
-            Text(name), justify="right" if numbers else "left", overflow=fold, no_wrap=not console.is_terminal
+def _table(names: Sequence[str], rows: Iterator[Sequence[Any]], out: TextIO, width: int | None) -> str | None:
+    values = list(islice(rows, TABLE_ROWS))
+    lines = [[_cell(value) for value in row] for row in values]
+    for line in _form(names, lines, values, width):
+        out.write(line + "\n")
+    if not lines:
+        out.write("0 rows\n")
+    return _rest(rows) if len(values) == TABLE_ROWS else None
+
+
+def _form(
+    names: Sequence[str], lines: list[list[str]], values: list[Sequence[Any]], width: int | None
+) -> Iterable[str]:
+    """Return the lines of a table as it fits: in a frame on a pipe, else without boxes, else a block for each row."""
+    if width is None:
+        return grid.framed(names, lines)
+    if grid.fits(names, lines, width):
+        return grid.plain(
+            names, lines, [_are_numbers(column) for column in zip(*values, strict=True)] or [False] * len(names)
         )
-    for line in lines:
-        table.add_row(*line)
-    if not console.is_terminal:
-        console.width = Measurement.get(console, console.options.update(max_width=10**9), table).maximum
-    console.print(table)
+    return grid.blocks(names, lines)
 
 
-class _Number(Text):
-    """A number in a cell: it stands at the right."""
+def _rest(rows: Iterator[Any]) -> str | None:
+    """Return how many rows a table left out, if any."""
+    more = sum(1 for _ in islice(rows, COUNTED_ROWS - TABLE_ROWS))
+    if not more:
+        return None
+    least = "" if next(rows, None) is None else "more than "
+    return f"first {TABLE_ROWS:,} of {least}{TABLE_ROWS + more:,} rows; --format csv gives all"
 
 
-def _cell(value: Any) -> Text:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _Number(str(value))
-    return Text("" if value is None else _text(value).translate(_CONTROLS))
+def _are_numbers(column: Sequence[Any]) -> bool:
+    told = [value for value in column if value is not None]
+    return bool(told) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in told)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _text(value).translate(_CONTROLS)
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-_FORMS: dict[str, Callable[[Sequence[str], Iterable[Sequence[Any]], TextIO], None]] = {
-    "table": _table,
-    "json": _json,
-    "csv": _csv,
-}

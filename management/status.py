@@ -9,9 +9,9 @@ from typing import TextIO
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
-from rich.table import Table
 
+from management import grid
+from management.wording import age, counted
 from oceanus import records
 from oceanus.errors import NotARecordError
 from oceanus.spool import Look
@@ -19,6 +19,17 @@ from oceanus.spool import Look
 _SETTLED = re.compile(r"\d{8}s")
 _FAILED = re.compile(r"\d{8}[fx]")  # x: rejected by the rules at arms; f: refused by BigQuery
 _JOURNALLED = "oceanus_arms_journalled"
+
+LEGEND = """\b
+Columns:
+site     name in sites.yaml
+queue    records that wait in Redis for r2bq
+claimed  records that r2bq is writing to BigQuery now
+failed   rejected by arms or refused by BigQuery, since Redis began counting
+oldest   age of the oldest record that waits
+landed   rows written to BigQuery since Redis began counting
+last     age of the newest beacon
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +70,25 @@ def total(every: Iterable[SiteStatus]) -> SiteStatus:
     )
 
 
+def waiting(look: Look) -> int:
+    """Return how many records, failed ones among them, are in Redis."""
+    return look.queue + look.claimed + look.waiting_failed
+
+
 def stranded(looks: Mapping[str, Look], declared: Iterable[str]) -> dict[str, int]:
     """Return how many records the sites have that sites.yaml does not declare: nobody drains those."""
     removed = looks.keys() - set(declared)
-    counts = {name: looks[name].queue + looks[name].claimed + looks[name].waiting_failed for name in sorted(removed)}
+    counts = {name: waiting(looks[name]) for name in sorted(removed)}
     return {name: count for name, count in counts.items() if count}
+
+
+def stranded_lines(removed: Mapping[str, int], sites_file: str) -> list[str]:
+    """Return a line for each site that `sites_file` does not declare and that has records."""
+    return [
+        f"{name}: {counted(count, 'record')} {'waits' if count == 1 else 'wait'}, "
+        f"but {sites_file} does not declare it: nobody drains {'it' if count == 1 else 'them'}"
+        for name, count in removed.items()
+    ]
 
 
 def journalled(metrics: str) -> int:
@@ -95,23 +120,16 @@ def show(
 
 
 def _table(sites: Mapping[str, SiteStatus], removed: set[str], in_journal: int | None, out: TextIO) -> None:
-    table = Table()
-    table.add_column("site", no_wrap=True)
-    for name in ("queue", "claimed", "failed", "oldest", "landed", "last"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, one in sites.items():
-        table.add_row(f"{name} (not in sites.yaml)" if name in removed else name, *_cells(one))
-    table.add_section()
-    table.add_row("total", *_cells(total(sites.values())))
-    console = Console(file=out, highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
-    console.print(f"arms' journal: {'unknown' if in_journal is None else in_journal}")
+    names = ("site", "queue", "claimed", "failed", "oldest", "landed", "last")
+    rows = [[f"{name} (not in sites.yaml)" if name in removed else name, *_cells(one)] for name, one in sites.items()]
+    rows.append(["total", *_cells(total(sites.values()))])
+    for line in grid.plain(names, rows, [False] + [True] * 6):
+        out.write(line + "\n")
+    out.write(f"arms' journal: {'unknown' if in_journal is None else in_journal}\n")
 
 
 def _cells(one: SiteStatus) -> list[str]:
-    ages = ["-" if age is None else f"{age:,.1f} s" for age in (one.oldest_seconds, one.last_seconds)]
+    ages = ["-" if seconds is None else age(seconds) for seconds in (one.oldest_seconds, one.last_seconds)]
     return [str(one.queue), str(one.claimed), str(one.failed), ages[0], str(one.landed), ages[1]]
 
 

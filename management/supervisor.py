@@ -27,7 +27,7 @@ CANNOT_BE_RUN = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a child runs; `keeps` are descriptors of ours that it inherits, `hush` the lines nobody needs to hear."""
+    """What a child runs; `keeps` are descriptors of ours that it inherits, `hush` the lines for up.log alone."""
 
     name: str
     words: list[str]
@@ -104,15 +104,17 @@ class Supervisor:
         if code != 0:
             raise DiedEarlyError(program.name, ending(code), list(child.lines))
 
-    async def stop(self, name: str, grace_seconds: float) -> None:
-        """Stop a child: SIGTERM, and SIGKILL after `grace_seconds`; one that is not there is stopped already."""
+    async def stop(self, name: str, grace_seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Stop a child: SIGTERM, and SIGKILL after `grace_seconds` or on `hurry`; one not there is stopped already."""
         keeper = self._keepers.pop(name, None)
         if keeper is not None:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
         child = self._children.pop(name, None)
-        if child is not None and not await child.stop(grace_seconds):
-            self._log.tell("up", f"{name} did not stop in {grace_seconds:g} s: killed")
+        if child is not None and not await child.stop(grace_seconds, hurry or asyncio.Event()):
+            hurried = hurry is not None and hurry.is_set()
+            why = "is not waited for any longer" if hurried else f"did not stop in {grace_seconds:g} s"
+            self._log.tell("up", f"{name} {why}: killed")
         self._changed()
 
     async def _keep(self, child: "_Child") -> None:
@@ -180,11 +182,11 @@ class _Child:
         await self._clear()
         return code
 
-    async def stop(self, grace_seconds: float) -> bool:
+    async def stop(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
         """Ask the process to end, then make it; return whether asking was enough."""
         if self._process is None:
             return True
-        asked = await _ask(self._process, grace_seconds)
+        asked = await _ask(self._process, grace_seconds, hurry)
         if not asked:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -217,9 +219,11 @@ class _Child:
 
     def _told(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        if self.program.hush is None or not self.program.hush.match(text):
-            self.lines.append(text)
-            self._log.tell(self.program.name, text)
+        if self.program.hush is not None and self.program.hush.match(text):
+            self._log.keep(self.program.name, text)
+            return
+        self.lines.append(text)
+        self._log.tell(self.program.name, text)
 
 
 async def _lines(said: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -236,13 +240,14 @@ async def _lines(said: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield rest
 
 
-async def _ask(process: asyncio.subprocess.Process, grace_seconds: float) -> bool:
-    """Send SIGTERM; return whether the process has ended within `grace_seconds`."""
+async def _ask(process: asyncio.subprocess.Process, grace_seconds: float, hurry: asyncio.Event) -> bool:
+    """Send SIGTERM; return whether the process has ended within `grace_seconds`, and before `hurry`."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
-    try:
-        async with asyncio.timeout(grace_seconds):
-            await process.wait()
-    except TimeoutError:
-        return False
-    return True
+    ended, hurried = asyncio.create_task(process.wait()), asyncio.create_task(hurry.wait())
+    await asyncio.wait([ended, hurried], timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+    done = ended.done()
+    for task in (ended, hurried):
+        task.cancel()
+    await asyncio.gather(ended, hurried, return_exceptions=True)
+    return done

@@ -17,11 +17,12 @@ from typing import Any
 
 import httpx
 
-from management import check, folder, leftovers, parts, programs, running
+from management import check, folder, leftovers, noise, parts, programs, running, status
 from management.folder import Folder
 from management.programs import Layout
 from management.supervisor import DiedEarlyError, Program, Supervisor
 from management.uplog import Log, open_log
+from management.wording import counted
 from oceanus import sites
 from oceanus.errors import MisconfiguredError, SpoolError
 from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, read
@@ -32,8 +33,11 @@ LOOK_SECONDS = 0.1
 # Our processes end by themselves when their grace is over; this much later they are made to.
 MARGIN_SECONDS = 3.0
 SAY_SECONDS = 15.0
-# The local BigQuery tells every request that went well; those that did not stay.
-CALLS = re.compile(r'INFO: +[\d.]+:\d+ - "[A-Z]+ [^"]*" [23]\d\d')
+# A stop that takes longer says for what it waits.
+SILENT_SECONDS = 2.0
+# One Ctrl-C can arrive twice, by way of make or timeout; only one after this is a second one.
+SAME_SECONDS = 0.5
+LOG_FILE = "up.log"
 
 
 async def up(environ: Mapping[str, str]) -> int:
@@ -41,14 +45,16 @@ async def up(environ: Mapping[str, str]) -> int:
 
     Raises MisconfiguredError, with a line for each mistake, before anything starts.
     """
-    stop = _listen()
+    stop = Stop(asyncio.get_running_loop().time).listen()
     mistakes = check.mistakes(environ)
     if mistakes:
         raise MisconfiguredError(mistakes)
     settings = read(UpSettings, environ)
     plan = programs.layout(settings, read(ArmsSettings, programs.with_defaults(environ)).host, parts.free_port)
+    if not plan.data_dir.exists():
+        _check_port(plan)  # before the folder is made, which is then not left behind
     plan.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open_log(plan.data_dir / "up.log") as file:
+    with open_log(plan.data_dir / LOG_FILE) as file:
         log = Log(file, sys.stdout)
         ours = await asyncio.to_thread(
             folder.take, plan.data_dir, settings.grace_seconds, lambda line: log.tell("up", line)
@@ -58,6 +64,31 @@ async def up(environ: Mapping[str, str]) -> int:
             return await _House(plan, settings, environ, ours, log).live(stop)
         finally:
             ours.release()
+
+
+class Stop:
+    """What signals ask for: the first to stop, a SIGINT after it to hurry; any further one changes nothing."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self._clock = clock
+        self._asked_at = 0.0
+
+    def listen(self) -> "Stop":
+        """Hear the signals of this process."""
+        hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # ignored under nohup
+        for number in (signal.SIGTERM, signal.SIGINT, *hangup):
+            asyncio.get_running_loop().add_signal_handler(number, self.hear, number)
+        return self
+
+    def hear(self, number: int) -> None:
+        """Take one signal."""
+        if not self.asked.is_set():
+            self._asked_at = self._clock()
+            self.asked.set()
+        elif number == signal.SIGINT and self._clock() - self._asked_at >= SAME_SECONDS:
+            self.hurried.set()
 
 
 class _House:
@@ -73,21 +104,23 @@ class _House:
         self._ready = False
         self._children = Supervisor(log, self._written)
 
-    async def live(self, stop: asyncio.Event) -> int:
+    async def live(self, stop: Stop) -> int:
         """Start everything, keep it running until `stop`, stop everything; return the exit code."""
         failure: DiedEarlyError | None = None
         try:
-            failure = await self._start(stop)
-            if failure is None and not stop.is_set():
-                await self._keep(stop)
+            failure = await self._start(stop.asked)
+            if failure is None and not stop.asked.is_set():
+                await self._keep(stop.asked)
         finally:
-            await self._stop()
+            await self._stop(stop.hurried)
         for line in [] if failure is None else [f"{failure}; its last lines:", *failure.lines]:
             self._log.tell("up", line)
         return 0 if failure is None else 1
 
     async def _start(self, stop: asyncio.Event) -> DiedEarlyError | None:
         """Start everything; return early on `stop`, and with the failure of a child that ended."""
+        if stop.is_set():
+            return None
         starting = asyncio.create_task(self._start_all())
         stopped = asyncio.create_task(stop.wait())
         ends: list[asyncio.Future[Any]] = [starting, stopped, self._children.failure]
@@ -107,6 +140,10 @@ class _House:
         self._children.all_is_up()
         self._ready = True
         self._written()
+        for line in await asyncio.to_thread(self._stranded):
+            self._log.tell("up", line)
+        self._log.tell("up", f"sites file: {self._plan.sites_file}")
+        self._log.tell("up", f"every line, also those not shown here: {self._plan.data_dir / LOG_FILE}")
         self._log.say(f"ready: {self._plan.url}")
         await stop.wait()
 
@@ -122,24 +159,38 @@ class _House:
         await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
         await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
 
-    async def _stop(self) -> None:
+    async def _stop(self, hurried: asyncio.Event) -> None:
         if not self._children.running:
             return
         self._log.tell("up", "stopping: arms first, then what waits is written")
-        await self._children.stop("arms", self._grace_seconds + MARGIN_SECONDS)
+        await self._stop_arms(hurried)
         if self._ready:
-            await self._drain()
+            await self._drain(hurried)
         for name in STOP_ORDER:
             await self._children.stop(name, self._grace_seconds + MARGIN_SECONDS)
         self._log.tell("up", "stopped; what is in DATA_DIR stays for the next start")
 
-    async def _drain(self) -> None:
-        """Wait until nothing waits in Redis, up to the grace time; say what is left."""
+    async def _stop_arms(self, hurried: asyncio.Event) -> None:
+        """Stop arms; what it answered for is in Redis, so that on `hurried` nothing stored is lost."""
+        said = f"waiting up to {self._grace_seconds:g} s for arms to answer what it holds; Ctrl-C again: do not wait"
+        saying = asyncio.get_running_loop().call_later(SILENT_SECONDS, self._log.tell, "up", said)
+        await self._children.stop("arms", self._grace_seconds + MARGIN_SECONDS, hurried)
+        saying.cancel()
+
+    async def _drain(self, hurried: asyncio.Event) -> None:
+        """Wait until nothing waits in Redis, up to the grace time or `hurried`; say what is left."""
         spool = Spool(connect(self._redis_settings()))
-        deadline = time.monotonic() + self._grace_seconds
+        began, silent = time.monotonic(), True
         try:
             waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
-            while any(waiting.drained.values()) and time.monotonic() < deadline:
+            while any(waiting.drained.values()) and not hurried.is_set():
+                seconds = time.monotonic() - began
+                if seconds >= self._grace_seconds:
+                    break
+                if silent and seconds >= SILENT_SECONDS:
+                    records = counted(sum(waiting.drained.values()), "record")
+                    self._log.tell("up", f"waiting up to {self._grace_seconds:g} s for {records} to be written")
+                    silent = False
                 await asyncio.sleep(LOOK_SECONDS)
                 waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
         except SpoolError as exc:
@@ -150,13 +201,21 @@ class _House:
             counts = ", ".join(f"{name} {count}" for name, count in left.items())
             self._log.tell("up", f"left in Redis for the next start: {counts}")
 
+    def _stranded(self) -> list[str]:
+        """Return a line for each site with records that nobody drains."""
+        try:
+            waiting = _waiting(Spool(connect(self._redis_settings())), self._plan.sites_file)
+        except SpoolError as exc:
+            return [f"cannot see whether records of removed sites wait: {exc}"]
+        return status.stranded_lines(waiting.stranded, self._plan.sites_file)
+
     def _stores(self) -> list[Program]:
         """Return Redis and BigQuery, where they are ours to start; raises MisconfiguredError if one is not there."""
         stores = []
         if self._plan.own_redis:
-            stores.append(self._store("redis", self._redis()))
+            stores.append(self._store("redis", self._redis(), noise.REDIS))
         if self._plan.own_bigquery:
-            stores.append(self._store("bigquery", self._bigquery()))
+            stores.append(self._store("bigquery", self._bigquery(), noise.BIGQUERY))
         return stores
 
     def _redis(self) -> parts.Command:
@@ -170,10 +229,10 @@ class _House:
             self._folder.bigquery, ports["bigquery"], ports["bigquery_storage"], self._plan.project
         )
 
-    def _store(self, name: str, command: parts.Command) -> Program:
+    def _store(self, name: str, command: parts.Command, hush: re.Pattern[str]) -> Program:
         """Return a program that writes below DATA_DIR: it keeps the lock for as long as it lives."""
         keeps = (self._folder.lock,)
-        return Program(name=name, words=command.words, environ=command.environ, keeps=keeps, hush=CALLS)
+        return Program(name=name, words=command.words, environ=command.environ, keeps=keeps, hush=hush)
 
     def _program(self, name: str, *arguments: str) -> Program:
         return programs.program(self._plan, self._environ, name, self._token, *arguments)
@@ -222,19 +281,9 @@ class _Waiting:
 
 def _waiting(spool: Spool, sites_file: str) -> _Waiting:
     declared = sites.load(sites_file)
-    every = {name: spool.look(name) for name in sorted(set(declared) | spool.sites())}
-    counts = {name: look.queue + look.claimed + look.waiting_failed for name, look in every.items()}
-    drained = {name: count for name, count in counts.items() if name in declared}
-    return _Waiting(drained, {name: count for name, count in counts.items() if name not in declared})
-
-
-def _listen() -> asyncio.Event:
-    """Return an event that the first signal sets; any further one changes nothing."""
-    stop = asyncio.Event()
-    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # ignored under nohup
-    for number in (signal.SIGTERM, signal.SIGINT, *hangup):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+    looks = {name: spool.look(name) for name in sorted(set(declared) | spool.sites())}
+    drained = {name: status.waiting(look) for name, look in looks.items() if name in declared}
+    return _Waiting(drained, status.stranded(looks, declared))
 
 
 def _check_port(plan: Layout) -> None:

@@ -1,12 +1,13 @@
 """The one log of `oceanus up`: each line behind the name of who said it, on stdout and in up.log.
 
-A line is in up.log even when nobody reads stdout any more.
+A line is in up.log even when nobody reads stdout any more. What is no news is only there.
 """
 
 from pathlib import Path
 from typing import TextIO
 
 LARGEST_BYTES = 10_000_000
+WIDEST_NAME = len("table_manager")
 
 
 def open_log(file: Path) -> TextIO:
@@ -18,7 +19,7 @@ def open_log(file: Path) -> TextIO:
 
 def prefixed(name: str, line: str) -> str:
     """Return a line behind the name of who said it."""
-    return f"{name:<9} | {line}"
+    return f"{name:<{WIDEST_NAME}} | {line}"
 
 
 class Log:
@@ -31,6 +32,10 @@ class Log:
     def tell(self, name: str, line: str) -> None:
         """Write one line that `name` said."""
         self.say(prefixed(name, line))
+
+    def keep(self, name: str, line: str) -> None:
+        """Write one line that `name` said to the file alone."""
+        print(prefixed(name, line), file=self._file)
 
     def say(self, line: str) -> None:
         """Write one line as it is."""

@@ -180,6 +180,18 @@ def test_records_of_removed_sites_are_named_before_ready(up: Up) -> None:
     assert up.lines.index(told) < len(up.lines) - 1
 
 
+def test_a_stop_that_waits_for_the_drain_says_so(up: Up) -> None:
+    os.kill(children(up)["r2bq"], signal.SIGSTOP)
+    assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200
+
+    up.process.send_signal(signal.SIGTERM)
+    until(lambda: "waiting up to 25 s for 1 record to be written" in up.log())
+    os.kill(children(up)["r2bq"], signal.SIGCONT)
+
+    assert up.process.wait(60) == 0
+    assert "left in Redis" not in up.log()
+
+
 def test_a_second_ctrl_c_stops_the_waiting_for_arms(up: Up) -> None:
     assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200
     os.kill(children(up)["arms"], signal.SIGSTOP)  # it cannot hear that it is to stop

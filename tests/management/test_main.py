@@ -97,6 +97,7 @@ def test_a_signal_while_it_is_still_importing_ends_it_silently(tmp_path, number)
     for late_seconds in (0, 0.05, 0.15, 0.3):
         starting = subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         until_it_catches_sigterm(starting.pid)
+        assert "cygrpc" not in Path(f"/proc/{starting.pid}/maps").read_text(), "the long imports came first"
         time.sleep(late_seconds)
 
         starting.send_signal(number)

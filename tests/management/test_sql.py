@@ -181,6 +181,10 @@ def test_other_statements_are_named(queries):
             WarehouseUnclearError("ServiceUnavailable: POST http://127.0.0.1:9/x?y=1: try later"),
             "no clear answer from BigQuery: try later",
         ),
+        (
+            WarehouseUnclearError("RetryError: Timeout of 30.0s exceeded, last exception: HTTPConnectionPool(host='x'"),
+            "BigQuery does not answer",
+        ),
     ],
 )
 def test_googles_own_words_around_the_sentence_are_left_out(error, told):

@@ -1,0 +1,256 @@
+"""The commands of `oceanus`: they read settings, put the tools together, and say how it went.
+
+Exit codes: 0 done, 1 not so, 2 wrong use, 130 interrupted. Here everything is put together; `__main__` is but the door.
+"""
+
+import asyncio
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from management import check, replay, running, sql, status
+from management.up import up
+from oceanus import settings, sites, warehouse
+from oceanus.errors import MisconfiguredError, OceanusError, WarehouseError
+from oceanus.settings import UpSettings
+from oceanus.sites import Site
+from oceanus.spool import Spool, connect
+from oceanus.warehouse.clients import check as check_warehouse
+
+_STATUS_HELP = f"""Show what waits and what has landed, by site.
+
+{status.LEGEND}"""
+
+
+class _Told(click.Group):
+    """Tells an operator our errors as lines with a remedy, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit 1 with a line for each mistake."""
+        try:
+            return super().invoke(ctx)
+        except MisconfiguredError as exc:
+            _say(exc.mistakes)
+        except OceanusError as exc:
+            _say([str(exc)])
+        except KeyboardInterrupt:
+            _say(["interrupted"])
+            return ctx.exit(130)
+        return ctx.exit(1)
+
+
+@click.group(cls=_Told, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="oceanus", message="oceanus %(version)s")
+@click.pass_context
+def oceanus(ctx: click.Context) -> None:
+    """Collect beacons from web pages and land every one of them in BigQuery."""
+    if ctx.invoked_subcommand != "up":  # which goes on to end silently until it listens itself
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@oceanus.command("up", epilog="Example: PORT=8080 SITES_FILE=sites.yaml oceanus up")
+@click.pass_context
+def up_command(ctx: click.Context) -> None:
+    """Run everything on this machine until Ctrl-C.
+
+    Redis, BigQuery, arms, r2bq, table_manager; the rows stay for the next start. PORT, DATA_DIR and SITES_FILE say
+    where; with PROJECT_ID it runs against Google's BigQuery.
+
+    It is for one machine: arms listens on 127.0.0.1. LISTEN_ADDRESS=0.0.0.0 opens it to the network.
+
+    Ctrl-C stops it after what arms holds is answered and what waits is written; once more stops the waiting.
+    """
+    ctx.exit(asyncio.run(up(settings.environment())))
+
+
+@oceanus.command("check", epilog="Example: SITES_FILE=sites.yaml oceanus check")
+@click.option("--offline", is_flag=True, help="Do not ask BigQuery.")
+def check_command(offline: bool) -> None:
+    """Name every mistake in settings and sites.yaml.
+
+    A line for each. BigQuery is asked whether it answers, if the environment names one. A variable that looks like a
+    misspelt one of ours is a warning.
+    """
+    environ = settings.environment()
+    _say(check.misspelt(environ))
+    mistakes, asked = check.mistakes(environ), None
+    if not offline and running.names_warehouse(environ):
+        try:
+            asked = running.warehouse(environ)
+            check_warehouse(warehouse.connect(asked), asked.dataset)
+        except MisconfiguredError as exc:
+            mistakes += [mistake for mistake in exc.mistakes if mistake not in mistakes]
+    if mistakes:
+        raise MisconfiguredError(mistakes)
+    click.echo(check.summary(environ))
+    if asked:
+        click.echo(f"BigQuery: project {asked.project}, dataset {asked.dataset}: answers")
+
+
+class _Bytes(click.ParamType[int]):
+    """A size such as 10GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the size in bytes."""
+        try:
+            return value if isinstance(value, int) else sql.parse_bytes(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@oceanus.command("sql", epilog='Example: oceanus sql "SELECT url, COUNT(*) AS views FROM bizocean GROUP BY url"')
+@click.argument("query")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--max-bytes", type=_Bytes(), default="10GB", show_default=True, help="Refuse to read more than this.")
+@click.pass_context
+def sql_command(ctx: click.Context, query: str, form: str, max_bytes: int) -> None:
+    """Run one SELECT in the warehouse.
+
+    Tables need no dataset. `-` reads the query from stdin. A table ends after 1,000 rows, and on a terminal that is too
+    narrow for it each row is a block of `column: value`.
+    """
+    chosen = running.warehouse(settings.environment())
+    text = sys.stdin.read() if query == "-" else query
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    try:
+        found = warehouse.Queries(warehouse.connect(chosen), chosen.dataset).select(text, max_bytes)
+        left_out = sql.show(found, form, sys.stdout, width)
+    except WarehouseError as exc:
+        _say(sql.sentence(exc))
+        ctx.exit(1)
+    _say([left_out] if left_out else [])
+
+
+@oceanus.command("replay", epilog="Example: oceanus replay access.log --site bizocean --rate 200")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--site", "name", required=True, help="Site of method swallow.")
+@click.option("--url", help="Address of arms; by default the one that `oceanus up` runs.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Beacons a second at most.")
+@click.option(
+    "--keep-time", is_flag=True, help="Keep the log's own times; else they are moved so that the last is now."
+)
+@click.pass_context
+def replay_command(
+    ctx: click.Context, file: Path, name: str, url: str | None, rate: float | None, keep_time: bool
+) -> None:
+    """Send an access log's lines as beacons.
+
+    Each line (Combined Log Format) once, with its address, agent and time; about 20 s for 5,000 lines. Running it again
+    stores the lines again.
+
+    With --url the token of trusted callers is TRUST_TOKEN of the environment.
+    """
+    environ = settings.environment()
+    site = _swallow(name, running.sites_file(environ))
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--url {url}: must begin with http:// or https://")
+    target, token = _target(url, environ)
+    ctx.exit(_replay(file, site, target, token, rate, keep_time))
+
+
+@oceanus.command("status", epilog="Example: oceanus status --format json", help=_STATUS_HELP)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def status_command(ctx: click.Context, form: str) -> None:
+    environ = settings.environment()
+    sites_file = running.sites_file(environ)
+    declared = sites.load(sites_file)
+    spool = Spool(connect(running.redis(environ)))
+    looks = {name: spool.look(name) for name in [*declared, *sorted(spool.sites() - set(declared))]}
+    metrics = running.arms_metrics(environ)
+    in_journal = None if metrics is None else status.ask_arms(metrics)
+    now_us = time.time_ns() // 1000
+    removed = status.stranded(looks, declared)
+    status.show(
+        {name: status.site_status(look, now_us) for name, look in looks.items()}, removed, in_journal, form, sys.stdout
+    )
+    if in_journal is None:
+        _say(["arms was not asked: what is in its journal is not counted here"])
+    _say(status.stranded_lines(removed, sites_file))
+    ctx.exit(1 if removed else 0)
+
+
+def _swallow(name: str, sites_file: str) -> Site:
+    site = sites.load(sites_file).get(name)
+    if site is None:
+        raise click.UsageError(f"--site {name}: {sites_file} declares no such site")
+    if site.method != "swallow":
+        raise click.UsageError(
+            f"--site {name}: its method is {site.method}; an access log goes to a site of method swallow"
+        )
+    return site
+
+
+def _target(url: str | None, environ: dict[str, str]) -> tuple[str, str]:
+    """Return address and token of the collector; the token of `up` goes to no other address."""
+    given = settings.read(UpSettings, environ).trust_token
+    if url is None:
+        found = running.find(environ)
+        return found.url, given or found.trust_token_file.read_text(encoding="utf-8").strip()
+    if not given:
+        raise MisconfiguredError(["TRUST_TOKEN is not set: --url needs the token that arms at that address was given"])
+    return url, given
+
+
+def _replay(file: Path, site: Site, url: str, token: str, rate: float | None, keep_time: bool) -> int:
+    with file.open("rb") as lines:
+        covered = replay.span(lines)
+    now = datetime.now(UTC)
+    shift = replay.shift_to(covered, now) if not keep_time else now - now
+    days = replay.oldest_days(site.table.expiry_days)
+    if replay.too_old(covered, shift, now, days):
+        _say([f"warning: some lines are older than {days:,} days: arms will refuse those"])
+    tally, began = replay.Tally(), time.monotonic()
+    try:
+        with file.open("rb") as lines, _progress(f"to {site.name}", covered.lines) as each:
+            asyncio.run(_send(url, token, site.name, tally, rate, replay.sendings(lines, covered, shift), each))
+    except replay.NobodyAnswersError as exc:
+        _say([f"{url}: {exc}; stopped"])
+    except KeyboardInterrupt:
+        _say(["interrupted"])
+    _say(replay.named(tally))
+    click.echo(replay.closing(tally, site.name, time.monotonic() - began, covered.lines))
+    if replay.is_no_log(tally):
+        _say([f"is {file} an access log in Combined Log Format?"])
+    return 0 if tally.accepted == covered.lines else 1
+
+
+async def _send(
+    url: str, token: str, name: str, tally: replay.Tally, rate: float | None, beacons: Any, each: Any
+) -> None:
+    async with replay.client(url, token) as client:
+        await replay.Replay(client, name, tally, rate, waits=lambda told: _say([told])).send(beacons, each)
+
+
+@contextmanager
+def _progress(what: str, whole: int) -> Iterator[Any]:
+    """Show a bar on a terminal and nothing elsewhere; yields what to call after each step."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=whole)
+        yield lambda: bar.advance(task)
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line, err=True)
