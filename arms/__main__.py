@@ -1,30 +1,67 @@
-"""`python -m arms`: check the settings and sites.yaml, then become gunicorn."""
+"""`python -m arms`: check the settings and sites.yaml, then become gunicorn.
 
+`python -m arms --push-journal DIR` pushes what a journal folder holds whose arms is no more, and ends.
+"""
+
+import argparse
+import asyncio
 import os
+import socket
 import sys
 import tempfile
+from pathlib import Path
 
-from oceanus import settings, sites
+from arms.journal import Journal
+from arms.store import Store
+from oceanus import settings, sites, worker
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import ArmsSettings
+from oceanus.spool import Pusher, connect_pusher
 from oceanus.worker import refuse_to_start
 
 # The longest legal beacon: the record's fields, each character percent-encoded. gunicorn's 4,094 answers 414 to these.
 REQUEST_LINE_BYTES = 65_536
+PUSH_SECONDS = 5.0
 KEEPALIVE_SECONDS = 75  # longer than a load balancer keeps its end: closing first would cut its next request
 
 
 def main() -> None:
     """Check everything that can be checked before the first request, and start the server."""
+    asked = argparse.ArgumentParser(prog="python -m arms", description="The collector; configured by environment.")
+    asked.add_argument("--push-journal", metavar="DIR", help="push what an orphaned journal folder holds, and end")
+    folder = asked.parse_args().push_journal
     try:
         read = settings.read(ArmsSettings)
         sites.load(read.sites.file)
+        check_folder("--push-journal", folder) if folder else check_folder("JOURNAL_DIR", read.journal_dir)
     except MisconfiguredError as exc:
         refuse_to_start("arms", exc)
+    if folder:
+        sys.exit(asyncio.run(push_journal(read, Path(folder))))
     environ = settings.environment()
     if read.workers > 1:
         environ[settings.MULTIPROCESS] = tempfile.mkdtemp(prefix="oceanus-metrics-")
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", *arguments(read)], environ)  # noqa: S606
+
+
+def check_folder(name: str, folder: str) -> None:
+    """Raise MisconfiguredError unless the folder, where one is named, can be written."""
+    if folder and not (Path(folder).is_dir() and os.access(folder, os.W_OK)):
+        raise MisconfiguredError([f"{name}={folder}: is no folder that can be written: make it, on a disk that lasts"])
+
+
+async def push_journal(read: ArmsSettings, folder: Path) -> int:
+    """Push what the folder's segments hold, those of living processes excepted; return the exit code."""
+    worker.start_log(read.log)
+    pusher = Pusher(connect_pusher(read.redis, PUSH_SECONDS), socket.gethostname(), os.getpid())
+    journal = Journal(folder, "push-journal", read.journal_max_bytes)
+    journal.take_over()
+    records = journal.records
+    await Store(pusher, journal, PUSH_SECONDS).mend()
+    await pusher.close()
+    left = journal.records
+    print(f"{records - left} records pushed from {folder}, {left} left", file=sys.stderr if left else sys.stdout)
+    return 1 if left else 0
 
 
 def arguments(read: ArmsSettings) -> list[str]:

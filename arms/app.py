@@ -9,6 +9,7 @@ from arms.arrival import Request
 from arms.beacons import Gaze, Pierce, Pirate, Swallow
 from arms.collector import Collector
 from arms.probes import Backlog, Balancer, Health, Icon, Metrics, Robots, Root, Static
+from arms.store import Store
 from oceanus.spool import Pusher
 
 App = falcon.asgi.App[Request, falcon.asgi.Response]
@@ -33,6 +34,7 @@ class Lifespan:
 def create_app(
     collector: Collector,
     pusher: Pusher,
+    store: Store,
     *,
     delay_limit_rate: float = 2,
     gaze_connections: int = 1000,
@@ -51,7 +53,7 @@ def create_app(
     app.add_route("/pirate/{site}", Pirate(collector))
     app.add_route("/", Root())
     app.add_route("/hc", Health())
-    app.add_route("/lb", Balancer(pusher))
+    app.add_route("/lb", Balancer(store))
     app.add_route("/rstatus", Backlog(collector, pusher, delay_limit_rate))
     app.add_route("/metrics", Metrics(collector, multiprocess))
     app.add_route("/static/{kind}/{name}", Static(public_host))

@@ -13,8 +13,7 @@ from time import perf_counter
 from typing import Protocol
 
 from arms import metrics
-from oceanus.errors import SpoolError, SpoolRefusedError
-from oceanus.spool import Push
+from oceanus.pushes import Push
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +22,11 @@ MAX_WAITING = 20_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
-class Redis(Protocol):
-    """What a gather needs of the spool."""
+class Keeper(Protocol):
+    """What makes a flight durable."""
 
-    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
-        """Store every push or say why not."""
+    async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
+        """Make every push durable; a text at a push's place says why it is not."""
 
 
 class NotStoredError(Exception):
@@ -51,9 +50,8 @@ class Waiting:
 class Gather:
     """Collects records while a flight is under way, and sends them with the next."""
 
-    def __init__(self, redis: Redis, seconds: float) -> None:
-        self._redis = redis
-        self._seconds = seconds
+    def __init__(self, store: Keeper) -> None:
+        self._store = store
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
         self._flying: asyncio.Task[None] | None = None
@@ -77,9 +75,6 @@ class Gather:
             self._waiting_bytes = sum(len(one.text) for one in self._waiting)
             try:
                 await self._send(flight)
-            except SpoolError as exc:
-                log.error("%d beacons are not stored and answered 503: %s", len(flight), exc)
-                _fail(flight, str(exc))
             except BaseException:
                 flight, self._waiting = flight + self._waiting, []
                 _fail(flight, "arms is stopping")
@@ -90,12 +85,12 @@ class Gather:
         for one in flight:
             groups[one.site, one.source, one.minute].append(one)
         begun = perf_counter()
-        answers = await self._redis.push([_push(*key, group) for key, group in groups.items()], self._seconds)
+        answers = await self._store.keep([_push(*key, group) for key, group in groups.items()])
         metrics.PUSH_SECONDS.observe(perf_counter() - begun)
         for group, refusal in zip(groups.values(), answers, strict=True):
             if refusal:
                 log.error("%d beacons are not stored and answered 503: %s", len(group), refusal)
-                _fail(group, str(refusal))
+                _fail(group, refusal)
             else:
                 _succeed(group)
 

@@ -13,4 +13,9 @@ PUSH_SECONDS = Histogram(
     "Time of one push of all waiting beacons, Redis' fsync included.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+JOURNALLED = Gauge("oceanus_arms_journalled", "Records that wait in the journal.", multiprocess_mode="livesum")
+JOURNAL_BYTES = Gauge("oceanus_arms_journal_bytes", "Bytes that wait in the journal.", multiprocess_mode="livesum")
+JOURNAL_AGE = Gauge(
+    "oceanus_arms_journal_age_seconds", "Age of the oldest record in the journal.", multiprocess_mode="livemax"
+)
 HELD = Gauge("oceanus_arms_gaze_held", "Connections that /gaze holds open.", multiprocess_mode="livesum")

@@ -10,6 +10,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from arms import answers
 from arms.arrival import Request
 from arms.collector import Collector
+from arms.journal import JournalFullError
+from arms.store import Store
 from oceanus.errors import SpoolError
 from oceanus.spool import Pusher
 
@@ -47,14 +49,14 @@ class Health(Probe):
 class Balancer(Probe):
     """/lb: 200 while a beacon can be made durable, else 503."""
 
-    def __init__(self, pusher: Pusher) -> None:
-        self._pusher = pusher
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Ask Redis, and answer for it."""
+        """Ask Redis and the journal, and answer for them."""
         try:
-            await self._pusher.ping()
-        except SpoolError as exc:
+            await self._store.ready()
+        except (SpoolError, JournalFullError) as exc:
             answers.unavailable(resp, f"{exc}\n")
         else:
             answers.words(resp, "ok\n")

@@ -8,20 +8,31 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 from arms.app import App, Lifespan, create_app
 from arms.collector import Collector, Trust
 from arms.devices import device
 from arms.gather import Gather, NotStoredError
+from arms.journal import Journal, JournalFullError
 from arms.quota import Quota
+from arms.store import Store
 from oceanus import settings, sites, worker
 from oceanus.errors import SpoolError
 from oceanus.settings import ArmsSettings
-from oceanus.spool import Pusher, connect_pusher
+from oceanus.spool import Pusher, connect_pusher, new_id
 
 log = logging.getLogger(__name__)
 
 COUNTED_SECONDS = 5.0
+MEND_SECONDS = 0.5
+
+
+def _journal(read: ArmsSettings) -> Journal | None:
+    """Return this process's journal, if a durable folder is configured for it."""
+    if not read.journal_dir:
+        return None
+    return Journal(Path(read.journal_dir), new_id(socket.gethostname(), os.getpid()), read.journal_max_bytes)
 
 
 def create() -> App:
@@ -29,9 +40,10 @@ def create() -> App:
     read = settings.read(ArmsSettings)
     worker.start_log(read.log)
     pusher = Pusher(connect_pusher(read.redis, read.push_seconds), socket.gethostname(), os.getpid())
+    store = Store(pusher, _journal(read), read.push_seconds)
     collector = Collector(
         sites.load(read.sites.file),
-        Gather(pusher, read.push_seconds),
+        Gather(store),
         Quota(-(-read.failed_per_minute // read.workers)),
         Trust(proxies=read.trusted_proxies, token=read.trust_token, internal=read.internal),
         device,
@@ -43,11 +55,15 @@ def create() -> App:
     async def started() -> None:
         device("Mozilla/5.0")  # reads its rules now, not while the first visitor waits
         try:
+            await store.ready()
             await pusher.ping()
-        except SpoolError as exc:
+        except JournalFullError as exc:
             log.error("beacons are answered 503 until this is mended: %s", exc)
+        except SpoolError as exc:
+            then = "go to the journal" if read.journal_dir else "are answered 503"
+            log.error("beacons %s until this is mended: %s", then, exc)
 
-        background.append(asyncio.create_task(tell_counted()))
+        background.extend(map(asyncio.create_task, (tell_counted(), mend())))
 
     async def tell_counted() -> None:
         while not over.is_set():
@@ -55,6 +71,12 @@ def create() -> App:
                 await asyncio.wait_for(over.wait(), COUNTED_SECONDS)
             with suppress(NotStoredError):  # it is tried again
                 await collector.store_counted()
+
+    async def mend() -> None:
+        while not over.is_set():
+            await store.mend()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), MEND_SECONDS)
 
     async def stopping() -> None:
         over.set()
@@ -66,6 +88,7 @@ def create() -> App:
     return create_app(
         collector,
         pusher,
+        store,
         delay_limit_rate=read.delay_limit_rate,
         gaze_connections=read.gaze_connections,
         public_host=read.public_host,

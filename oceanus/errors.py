@@ -47,6 +47,10 @@ class ClaimChangedError(SpoolError):
     """The claim is not what the caller thinks it is: load it again before acting."""
 
 
+class SpoolForgotError(SpoolRefusedError):
+    """Redis has forgotten pushes that it acknowledged before this one, which is not stored: an alarm."""
+
+
 # --- BigQuery
 
 

@@ -178,7 +178,13 @@ class ArmsSettings:
     )
     public_host: str = var("OCEANUS_ARMS_HOST", "", text, "replaces {%oceanus_host%} in /static files")
     delay_limit_rate: float = var("REDIS_DELAY_LIMIT_RATE", "2", number, "batches queued before /rstatus says 503")
-    push_seconds: float = var("REDIS_PUSH_SECONDS", "2", number, "how long a push waits for Redis before the 503")
+    push_seconds: float = var(
+        "REDIS_PUSH_SECONDS", "0.25", number, "how long a push waits for Redis before the journal (without one: 2 s)"
+    )
+    journal_dir: str = var(
+        "JOURNAL_DIR", "", text, "durable folder for beacons that Redis cannot take; empty: 503 instead"
+    )
+    journal_max_bytes: int = var("JOURNAL_MAX_BYTES", "1073741824", positive, "most that the journal's folder may hold")
     failed_per_minute: int = var("FAILED_PER_MINUTE", "100", positive, "failed beacons kept whole, a site and minute")
     gaze_connections: int = var("GAZE_CONNECTIONS", "1000", natural, "connections that /gaze may hold open, per worker")
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")

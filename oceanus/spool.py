@@ -23,12 +23,14 @@ from redis.retry import Retry
 from oceanus import scripts
 from oceanus.errors import (
     ClaimChangedError,
+    SpoolForgotError,
     SpoolRefusedError,
     SpoolUnclearError,
     SpoolUnsafeError,
     WriterGoneError,
 )
 from oceanus.ledger import ACCEPTED, REJECTED, Count
+from oceanus.pushes import Numbered, Push
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
@@ -57,19 +59,6 @@ def list_key(site: str, source: str, name: str) -> str:
 def new_id(host: str, pid: int) -> str:
     """Return a new name for a writer or producer: one per start, never used again."""
     return f"{host}-{pid}-{secrets.token_hex(6)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
-    """Records of one site and minute, on their way to one list. `last_ms`: when the newest was received."""
-
-    site: str
-    source: str
-    minute: str
-    digest: int
-    last_ms: int
-    records: Sequence[bytes]
-    alerts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,42 +114,50 @@ class Look:
 class Pusher:
     """The writing end, for arms: one flight at a time, numbered, so that a repeat is recognised.
 
-    The producer's name is new at each start, and again after anything that was not plainly stored, so that a late
-    command of the old one can never meet a number of the new one.
+    The producer's name is new at each start, and must be renewed after anything that was not plainly stored, so that a
+    late command of the old one can never meet a number of the new one.
     """
 
     def __init__(self, client: "redis.asyncio.Redis", host: str, pid: int) -> None:
         self._client = client
         self._host, self._pid = host, pid
         self._asked: dict[str, asyncio.Future[object]] = {}
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Go on under a new name, its numbers beginning with 1."""
         self._producer = new_id(self._host, self._pid)
         self._seq: dict[str, int] = {}
 
+    def number(self, pushes: Sequence[Push]) -> list[Numbered]:
+        """Return the pushes with their numbers; each site has a sequence of its own."""
+        return [Numbered(one, self._producer, self._next(one.site)) for one in pushes]
+
     async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+        """Number, send, and renew where something was not plainly stored; see `send`."""
+        try:
+            answers = await self.send(self.number(pushes), seconds)
+        except BaseException:  # cancelled too: whatever was sent may still run, under the old name
+            self.renew()
+            raise
+        if any(answers):
+            self.renew()
+        return answers
+
+    async def send(self, numbered: Sequence[Numbered], seconds: float) -> list[SpoolRefusedError | None]:
         """Store every push or say why not; None at a push's place means that it is on Redis' disk.
 
         A flight without an answer is repeated under its numbers until `seconds` are over; then SpoolUnclearError:
-        its records may be stored or not.
+        its records may be stored or not. To send a push again under its number, however late, is always safe.
         """
-        numbered = [(one, self._next(one.site)) for one in pushes]
-        deadline = time.monotonic() + seconds
-        try:
-            answers = await self._fly(numbered, deadline)
-        except BaseException:  # cancelled too: whatever was sent may still run, under the old name
-            self._renew()
-            raise
+        answers = await self._fly(numbered, time.monotonic() + seconds)
         refused: list[SpoolRefusedError | None] = []
         first: dict[str, SpoolRefusedError] = {}
-        for one, answer in zip(pushes, answers, strict=True):
-            refusal = self._refusal(one, answer)
+        for one, answer in zip(numbered, answers, strict=True):
+            refusal = _refusal(one.push, answer)
             if refusal:  # those behind it, which then seem to be beyond a gap, are refused for its reason
-                refusal = first.setdefault(one.site, refusal)
+                refusal = first.setdefault(one.push.site, refusal)
             refused.append(refusal)
-        if first:
-            self._renew()
         return refused
 
     async def ping(self) -> None:
@@ -196,12 +193,12 @@ class Pusher:
         self._seq[site] = self._seq.get(site, 0) + 1
         return self._seq[site]
 
-    async def _fly(self, numbered: list[tuple[Push, int]], deadline: float) -> list[object]:
+    async def _fly(self, numbered: Sequence[Numbered], deadline: float) -> list[object]:
         while True:
             try:
                 pipe = self._client.pipeline(transaction=False)
-                for one, seq in numbered:
-                    pipe.eval(scripts.PUSH, 7, *self._arguments(one, seq))
+                for one in numbered:
+                    pipe.eval(scripts.PUSH, 7, *_arguments(one))
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                     return await pipe.execute(raise_on_error=False)
             except (redis.RedisError, TimeoutError) as exc:
@@ -210,27 +207,23 @@ class Pusher:
                     raise failure from exc
                 await asyncio.sleep(0.05)
 
-    def _arguments(self, one: Push, seq: int) -> list[Any]:
-        keys = [
-            key(one.site, one.source),
-            key(one.site, f"pushed:{self._producer}"),
-            key(one.site, "ledger"),
-            key(one.site, "alerts"),
-            key(one.site, "live"),
-            SITES,
-            EPOCH,
-        ]
-        accepted = one.source == "queue"
-        cap = ALERTS_CAP if one.alerts and accepted else 0
-        counts = [one.minute, ACCEPTED if accepted else REJECTED, len(one.records), one.digest, one.last_ms]
-        return [*keys, seq, cap, int(accepted), *counts, one.site, *one.records]
 
-    def _refusal(self, one: Push, answer: object) -> SpoolRefusedError | None:
-        if answer in (b"OK", b"DUP"):
-            return None
-        if answer == b"GAP":
-            return SpoolRefusedError(f"{one.site}: Redis has forgotten pushes it had acknowledged (GAP)")
-        return SpoolRefusedError(f"{one.site}: {answer}")
+def _arguments(one: Numbered) -> list[Any]:
+    push = one.push
+    names = (push.source, f"pushed:{one.producer}", "ledger", "alerts", "live")
+    keys = [*(key(push.site, name) for name in names), SITES, EPOCH]
+    accepted = push.source == "queue"
+    cap = ALERTS_CAP if push.alerts and accepted else 0
+    counts = [push.minute, ACCEPTED if accepted else REJECTED, len(push.records), push.digest, push.last_ms]
+    return [*keys, one.seq, cap, int(accepted), *counts, push.site, *push.records]
+
+
+def _refusal(one: Push, answer: object) -> SpoolRefusedError | None:
+    if answer in (b"OK", b"DUP"):
+        return None
+    if answer == b"GAP":
+        return SpoolForgotError(f"{one.site}: Redis has forgotten pushes it had acknowledged (GAP)")
+    return SpoolRefusedError(f"{one.site}: {answer}")
 
 
 def connect_pusher(settings: RedisSettings, seconds: float, durable: bool = True) -> "redis.asyncio.Redis":

@@ -27,6 +27,7 @@ HOMES = {
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
     "arms/checks.py",
+    "arms/entries.py",
     "arms/intake.py",
     "arms/parameters.py",
     "arms/privacy.py",
@@ -34,6 +35,7 @@ PURE = (
     "management/accesslog.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",
+    "oceanus/pushes.py",
     "oceanus/records.py",
     "oceanus/rules.py",
     "oceanus/scripts.py",

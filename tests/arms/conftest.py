@@ -14,8 +14,8 @@ from arms.devices import device
 from arms.gather import Gather
 from arms.quota import Quota
 from oceanus import sites
-from oceanus.errors import SpoolError, SpoolRefusedError, SpoolUnclearError
-from oceanus.spool import Push
+from oceanus.errors import SpoolError, SpoolUnclearError
+from oceanus.pushes import Push
 
 TOKEN = "a-token"
 GOOD = {"oid": "2", "evt": "pageview", "sid": "86895a04e5a59600", "url": "https://shop.example/"}
@@ -29,11 +29,14 @@ class KeptSpool:
         self.failure: SpoolError | None = None
         self.backlog: dict[str, int] = {}
 
-    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+    async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
         if self.failure:
-            raise self.failure
+            return [str(self.failure)] * len(pushes)
         self.pushes += pushes
         return [None] * len(pushes)
+
+    async def ready(self) -> None:
+        await self.ping()
 
     async def ping(self) -> None:
         if self.failure:
@@ -67,9 +70,9 @@ class Arms:
         self.spool = KeptSpool()
         self.now_us = 1_795_000_000_000_000
         trust = Trust(proxies=proxies, token=TOKEN, internal=(ip_network("192.168.0.0/16"),))
-        gather = Gather(self.spool, 1)
+        gather = Gather(self.spool)
         self.collector = Collector(sites.parse(text), gather, Quota(limit), trust, device, lambda: self.now_us)
-        app = create_app(self.collector, self.spool, gaze_connections=gaze)  # type: ignore[arg-type]
+        app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)  # type: ignore[arg-type]
         self.client = LoopbackClient(app)
 
     def get(self, path: str, query: str = "", **headers: str) -> falcon.testing.Result:

@@ -6,22 +6,19 @@ from collections.abc import Sequence
 import pytest
 
 from arms.gather import Gather, NotStoredError
-from oceanus.errors import SpoolRefusedError, SpoolUnclearError
-from oceanus.spool import Push
+from oceanus.pushes import Push
 
 
-class SlowRedis:
-    """A Redis whose trips end when the test says so."""
+class SlowStore:
+    """A store whose trips end when the test says so."""
 
     def __init__(self) -> None:
         self.flights: list[Sequence[Push]] = []
-        self.answers: asyncio.Queue[list[SpoolRefusedError | None] | Exception] = asyncio.Queue()
+        self.answers: asyncio.Queue[list[str | None]] = asyncio.Queue()
 
-    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+    async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
         self.flights.append(pushes)
         answer = await self.answers.get()
-        if isinstance(answer, Exception):
-            raise answer
         return answer or [None] * len(pushes)
 
 
@@ -35,31 +32,31 @@ async def settled(*tasks: "asyncio.Task[None]") -> list[object]:
 
 def test_what_arrives_during_a_flight_goes_with_the_next() -> None:
     async def run() -> None:
-        redis = SlowRedis()
-        gather = Gather(redis, 1)
+        slow = SlowStore()
+        gather = Gather(slow)
         first = asyncio.create_task(store(gather, b"1"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         others = [asyncio.create_task(store(gather, b"%d" % i)) for i in range(2, 5)]
         await asyncio.sleep(0)
         assert not first.done()
-        redis.answers.put_nowait([])
+        slow.answers.put_nowait([])
         await first
         assert not any(task.done() for task in others)
-        redis.answers.put_nowait([])
+        slow.answers.put_nowait([])
         assert await settled(*others) == [None] * 3
 
-        assert [[push.records for push in flight] for flight in redis.flights] == [[[b"1"]], [[b"2", b"3", b"4"]]]
-        assert redis.flights[1][0].digest == 3
+        assert [[push.records for push in flight] for flight in slow.flights] == [[[b"1"]], [[b"2", b"3", b"4"]]]
+        assert slow.flights[1][0].digest == 3
 
     asyncio.run(run())
 
 
 def test_sites_and_minutes_are_pushes_of_their_own_and_fail_alone() -> None:
     async def run() -> None:
-        redis = SlowRedis()
-        gather = Gather(redis, 1)
-        redis.answers.put_nowait([None, SpoolRefusedError("full"), None])
+        slow = SlowStore()
+        gather = Gather(slow)
+        slow.answers.put_nowait([None, "full", None])
         ends = await settled(
             asyncio.create_task(store(gather, b"1")),
             asyncio.create_task(store(gather, b"2", site="other")),
@@ -73,12 +70,12 @@ def test_sites_and_minutes_are_pushes_of_their_own_and_fail_alone() -> None:
 
 def test_a_flight_without_an_answer_fails_its_beacons_and_the_next_flies() -> None:
     async def run() -> None:
-        redis = SlowRedis()
-        gather = Gather(redis, 1)
-        redis.answers.put_nowait(SpoolUnclearError("away"))
+        slow = SlowStore()
+        gather = Gather(slow)
+        slow.answers.put_nowait(["away"])
         with pytest.raises(NotStoredError, match="away"):
             await store(gather, b"1")
-        redis.answers.put_nowait([])
+        slow.answers.put_nowait([])
         await store(gather, b"2")
 
     asyncio.run(run())
@@ -86,14 +83,14 @@ def test_a_flight_without_an_answer_fails_its_beacons_and_the_next_flies() -> No
 
 def test_a_client_that_went_away_takes_no_other_with_it() -> None:
     async def run() -> None:
-        redis = SlowRedis()
-        gather = Gather(redis, 1)
+        slow = SlowStore()
+        gather = Gather(slow)
         gone, there = asyncio.create_task(store(gather, b"1")), asyncio.create_task(store(gather, b"2"))
         await asyncio.sleep(0)
         gone.cancel()
-        redis.answers.put_nowait([])
+        slow.answers.put_nowait([])
         await there
 
-        assert [push.records for push in redis.flights[0]] == [[b"1", b"2"]]
+        assert [push.records for push in slow.flights[0]] == [[b"1", b"2"]]
 
     asyncio.run(run())

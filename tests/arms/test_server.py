@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 import orjson
+import psutil
 import pytest
 
 from management import parts
@@ -107,6 +108,77 @@ def test_redis_away_is_a_503_until_it_is_back(serve: Serve, own_redis: RedisProc
     own_redis.start()
     until(lambda: server.swallow().status_code == 200)
     assert server.get("/lb").status_code == 200
+
+
+def uids(redis: RedisProcess) -> list[str]:
+    """Return the uid of each record in the queue."""
+    return sorted(orjson.loads(text)["uid"] for text in redis.client().lrange("oceanus:{bizocean}:queue", 0, -1))
+
+
+def test_with_a_journal_redis_away_is_no_visitors_business(
+    serve: Serve, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "journal").mkdir()
+    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+    assert server.swallow(uid="00").status_code == 200
+    own_redis.kill()
+
+    away = [server.swallow(uid=f"{number:02}").status_code for number in range(1, 30)]
+    assert (set(away), server.get("/lb").status_code) == ({200}, 200)
+    assert "oceanus_arms_journalled 29.0" in server.get("/metrics").text
+
+    own_redis.start()
+    until(lambda: "oceanus_arms_journalled 0.0" in server.get("/metrics").text)
+    assert server.swallow(uid="30").status_code == 200
+    assert uids(own_redis) == [f"{number:02}" for number in range(31)]
+
+
+def test_what_a_killed_arms_had_in_its_journal_is_pushed_by_the_next(
+    serve: Serve, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "journal").mkdir()
+    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+    own_redis.kill()
+    assert [server.swallow(uid=str(number)).status_code for number in range(5)] == [200] * 5
+    for worker in psutil.Process(server.process.pid).children():
+        worker.kill()
+    server.process.kill()
+    own_redis.start()
+
+    serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+
+    until(lambda: uids(own_redis) == [str(number) for number in range(5)])
+
+
+def test_an_orphaned_journal_is_pushed_by_command(serve: Serve, own_redis: RedisProcess, tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+    own_redis.kill()
+    assert [server.swallow(uid=str(number)).status_code for number in range(5)] == [200] * 5
+    words = [sys.executable, "-m", "arms", "--push-journal", str(tmp_path / "journal")]
+    environ = own_redis.environ | {"SITES_FILE": str(sites.SAMPLE)}
+    assert end(server.process) == 0
+
+    without = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    own_redis.start()
+    with_redis = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (without.returncode, with_redis.returncode) == (1, 0)
+    assert uids(own_redis) == [str(number) for number in range(5)]
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+def test_a_full_redis_fills_the_journal_and_loses_nothing(
+    serve: Serve, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "journal").mkdir()
+    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+    own_redis.client().config_set("maxmemory", "1mb")
+    assert [server.swallow(uid=f"{number:02}").status_code for number in range(20)] == [200] * 20
+
+    own_redis.client().config_set("maxmemory", "100mb")
+
+    until(lambda: uids(own_redis) == [f"{number:02}" for number in range(20)])
 
 
 def test_a_redis_that_would_lose_what_it_answers_is_not_used(serve: Serve, own_redis: RedisProcess) -> None:

@@ -1,0 +1,213 @@
+"""The store: where a flight of beacons becomes durable: on Redis' disk, else in the journal, else nowhere, and said so.
+
+Whatever Redis did not plainly take goes into the journal under the same producer and number, and is pushed from there
+when Redis takes it, so that a push whose answer was lost is recognised and stored once. Nothing is sent to Redis before
+the journal has room for all of it: a beacon that is answered 503 is surely not stored.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from arms import entries, metrics
+from arms.entries import Damage
+from arms.journal import Journal, JournalFullError, Segment
+from oceanus import records
+from oceanus.errors import SpoolError, SpoolForgotError, SpoolRefusedError
+from oceanus.pushes import Numbered, Push
+from oceanus.records import Failed
+
+log = logging.getLogger(__name__)
+
+CHUNK = 20  # entries of a journal that are pushed in one trip
+ENTRY_BYTES = 512  # more than an entry has beside its records
+PATIENCE_SECONDS = 2.0  # without a journal there is nothing to do but wait for Redis a little longer
+OLDEST_MS = 29 * 86_400_000  # Redis remembers a producer's last number for 30 days
+
+
+class Redis(Protocol):
+    """What a store needs of the spool."""
+
+    def renew(self) -> None:
+        """Go on under a new producer's name."""
+
+    def number(self, pushes: Sequence[Push]) -> list[Numbered]:
+        """Return the pushes with their numbers."""
+
+    async def send(self, numbered: Sequence[Numbered], seconds: float) -> list[SpoolRefusedError | None]:
+        """Store every push or say why not."""
+
+    async def ping(self) -> None:
+        """Raise SpoolError unless Redis answers and keeps what it acknowledges."""
+
+
+class Store:
+    """Redis and the journal as one. `keep` is called by one flight at a time, `mend` now and then beside it."""
+
+    def __init__(self, redis: Redis, journal: Journal | None, seconds: float) -> None:
+        self._redis = redis
+        self._journal = journal
+        self._seconds = seconds if journal else max(seconds, PATIENCE_SECONDS)
+        self._away = False
+
+    async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
+        """Make every push durable; a text at a push's place says why it is not."""
+        if self._journal is None:
+            return await self._push(pushes)
+        try:
+            if self._journal.reserve(sum(map(_size, pushes))):
+                self._redis.renew()  # a producer's numbers stand in one segment, so that they are applied in order
+        except JournalFullError as exc:
+            return [str(exc)] * len(pushes)
+        numbered = self._redis.number(pushes)
+        left = numbered if self._away else await self._left(numbered)
+        try:
+            if left:
+                await self._journal.append(left)
+        except JournalFullError as exc:
+            log.error("beacons are answered 503: %s", exc)
+            return [str(exc) if one in left else None for one in numbered]
+        finally:
+            self._measure()
+        return [None] * len(pushes)
+
+    async def ready(self) -> None:
+        """Raise SpoolError or JournalFullError unless a beacon could be made durable now."""
+        try:
+            await self._redis.ping()
+        except SpoolError:
+            if self._journal is None:
+                raise
+            self._journal.reserve(ENTRY_BYTES)
+
+    async def mend(self) -> None:
+        """Push what the journal holds, and what others left behind; back to Redis once it takes them."""
+        if self._journal is None:
+            return
+        self._journal.take_over()
+        if self._away and not self._journal.waiting:
+            self._journal.seal()
+            self._redis.renew()
+        if await self._push_waiting() and self._away and await self._answers():
+            self._away = False
+            self._journal.seal()  # what came meanwhile is pushed beside what comes now, under names of its own
+            self._redis.renew()
+            log.warning("Redis takes beacons again")
+            await self._push_waiting()
+        self._measure()
+
+    async def _push(self, pushes: Sequence[Push]) -> list[str | None]:
+        try:
+            answers = await self._redis.send(self._redis.number(pushes), self._seconds)
+        except SpoolError as exc:
+            self._redis.renew()
+            return [str(exc)] * len(pushes)
+        except BaseException:  # cancelled: what was sent may still run, under the old name
+            self._redis.renew()
+            raise
+        if any(answers):
+            self._redis.renew()
+        return [None if answer is None else str(answer) for answer in answers]
+
+    async def _left(self, numbered: list[Numbered]) -> list[Numbered]:
+        """Send a flight to Redis and return what it did not plainly take."""
+        try:
+            answers = await self._redis.send(numbered, self._seconds)
+            left = [one for one, answer in zip(numbered, answers, strict=True) if answer]
+            why = next((str(answer) for answer in answers if answer), "")
+        except SpoolError as exc:
+            left, why = numbered, str(exc)
+        if left:
+            self._redis.renew()
+            self._away = True
+            log.error("beacons go to the journal until Redis takes them: %s", why)
+        return left
+
+    async def _answers(self) -> bool:
+        try:
+            await self._redis.ping()
+        except SpoolError:
+            return False
+        return True
+
+    async def _push_waiting(self) -> bool:
+        """Push every segment that waits; return whether all are gone."""
+        assert self._journal is not None  # noqa: S101 - mend has looked
+        for segment in list(self._journal.waiting):
+            if _is_old(segment):
+                log.error(
+                    "%s is older than 29 days: Redis may have forgotten its numbers; it is not pushed", segment.path
+                )
+                continue
+            if not await self._push_segment(segment):
+                return False
+            self._journal.remove(segment)
+        return True
+
+    async def _push_segment(self, segment: Segment) -> bool:
+        found = await asyncio.to_thread(lambda: list(entries.decode(segment.path.read_bytes())))
+        whole = [_set_aside(segment, place, one) if isinstance(one, Damage) else one for place, one in enumerate(found)]
+        numbered = [one for one in whole if one is not None]
+        for start in range(0, len(numbered), CHUNK):
+            if not await self._push_entries(numbered[start : start + CHUNK]):
+                return False
+        if numbered:
+            log.warning("%s: %d entries pushed", segment.path.name, len(numbered))
+        return True
+
+    async def _push_entries(self, numbered: list[Numbered]) -> bool:
+        """Push entries in order; return whether all are stored. A name that Redis has forgotten is an alarm."""
+        try:
+            answers = await self._redis.send(numbered, PATIENCE_SECONDS)
+            forgotten = [one for one, answer in zip(numbered, answers, strict=True) if answer]
+            if not all(isinstance(answer, SpoolForgotError) for answer in answers if answer):
+                return False
+            if forgotten:
+                log.error("Redis has lost records that it had acknowledged: %s", forgotten[0].producer)
+                renamed = [Numbered(one.push, f"{one.producer}~{one.seq}", 1) for one in forgotten]
+                return not any(await self._redis.send(renamed, PATIENCE_SECONDS))
+        except SpoolError:
+            return False
+        return True
+
+    def _measure(self) -> None:
+        assert self._journal is not None  # noqa: S101 - the callers have looked
+        metrics.JOURNALLED.set(self._journal.records)
+        metrics.JOURNAL_BYTES.set(self._journal.size)
+        oldest = self._journal.oldest_ms
+        metrics.JOURNAL_AGE.set(0 if oldest is None else max(0.0, time.time() - oldest / 1000))
+
+
+def _size(push: Push) -> int:
+    return ENTRY_BYTES + sum(len(one) + 1 for one in push.records)
+
+
+def _is_old(segment: Segment) -> bool:
+    return segment.oldest_ms is not None and segment.oldest_ms < time.time() * 1000 - OLDEST_MS
+
+
+def _set_aside(segment: Segment, place: int, damage: Damage) -> Numbered | None:
+    """Return damage in the middle of a segment as a failed record, always under the same number."""
+    if damage.is_end:
+        log.warning("%s ends in %d bytes of a write that was never answered", segment.path.name, len(damage.raw))
+        return None
+    now_us = time.time_ns() // 1000
+    failed = Failed(
+        fid=records.mint(now_us),
+        dt=records.time_text(now_us),
+        site="journal",
+        stage="write",
+        reason=f"journal: {segment.path.name} is damaged here",
+        raw=damage.raw.decode(errors="backslashreplace"),
+    )
+    push = Push(
+        site="journal",
+        source="failed",
+        minute=records.minute(failed.dt),
+        digest=records.digest(failed.fid),
+        last_ms=now_us // 1000,
+        records=[failed.encode()],
+    )
+    return Numbered(push, f"{segment.path.name}~{place}", 1)
