@@ -18,13 +18,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from management import check, replay, running, sql, status
+from management import audit, check, replay, running, sql, status
 from management.up import up
 from oceanus import settings, sites, warehouse
 from oceanus.errors import MisconfiguredError, OceanusError, WarehouseError
 from oceanus.settings import UpSettings
 from oceanus.sites import Site
 from oceanus.spool import Spool, connect
+from oceanus.tables import Naming
+from oceanus.warehouse import Landed
 from oceanus.warehouse.clients import check as check_warehouse
 
 _STATUS_HELP = f"""Show what waits and what has landed, by site.
@@ -181,6 +183,63 @@ def status_command(ctx: click.Context, form: str) -> None:
         _say(["arms was not asked: what is in its journal is not counted here"])
     _say(status.stranded_lines(removed, sites_file))
     ctx.exit(1 if removed else 0)
+
+
+@oceanus.command("audit", epilog="Example: oceanus audit --format json")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--max-bytes", type=_Bytes(), default="10GB", show_default=True, help="Refuse to read more, per table.")
+@click.pass_context
+def audit_command(ctx: click.Context, form: str, max_bytes: int) -> None:
+    """Prove that every accepted beacon is one row.
+
+    Exits 1 where one is missing or doubled. Compares what Redis has counted, by minute and digest, with what BigQuery
+    holds, and writes its verdicts to the table `audit`. Minutes of which something is in flight are open, and judged
+    the next time.
+    """
+    environ = settings.environment()
+    declared = sites.load(running.sites_file(environ))
+    chosen = running.warehouse(environ)
+    clients = warehouse.connect(chosen)
+    spool, queries = Spool(connect(running.redis(environ))), warehouse.Queries(clients, chosen.dataset)
+    naming, audits = Naming(chosen.dataset, chosen.table_prefix), {}
+    verdicts: list[dict[str, Any]] = []
+    for name, site in declared.items():
+        before = spool.ledger(name)
+        landed = _landed(queries, naming, site, sorted(before.days), max_bytes)
+        after = spool.ledger(name)
+        audits[name] = audit.judge(before, after, landed)
+        verdicts += audit.rows(name, audits[name], time.time_ns() // 1000, after.epoch_ms)
+    audit.show(audits, form, sys.stdout)
+    _write_verdicts(warehouse.Writer(clients), naming, verdicts)
+    metrics = running.arms_metrics(environ)
+    in_journal = None if metrics is None else status.ask_arms(metrics)
+    if in_journal != 0:
+        _say([f"not counted yet: {'arms was not asked for its journal' if in_journal is None else in_journal}"])
+    ctx.exit(1 if any(one.differs for one in audits.values()) else 0)
+
+
+def _landed(
+    queries: warehouse.Queries, naming: Naming, site: Site, days: list[str], max_bytes: int
+) -> dict[str, Landed]:
+    """Return what stands in a site's table, or in its tables of these days, by minute."""
+    if not days:
+        return {}
+    timed = site.table.form != "daily"
+    first = [f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in days]
+    paths = {naming.path(site, day) for day in first}
+    landed: dict[str, Landed] = {}
+    for path in sorted(paths):
+        landed |= queries.count(path, days, timed, max_bytes)
+    return landed
+
+
+def _write_verdicts(writer: warehouse.Writer, naming: Naming, verdicts: list[dict[str, Any]]) -> None:
+    """Leave the verdicts where any analyst can read them; who may only read can audit all the same."""
+    try:
+        if verdicts:
+            writer.write(naming.audit, writer.create_stream(naming.audit.path), 0, verdicts)
+    except WarehouseError as exc:
+        _say([f"the verdicts are not written to {naming.audit.path}: {exc}"])
 
 
 def _swallow(name: str, sites_file: str) -> Site:

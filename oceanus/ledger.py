@@ -5,7 +5,7 @@ for beacons that arms rejected, which were never accepted. What is in flight is 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from oceanus import records
@@ -37,3 +37,40 @@ def counts(kind: str, counted: Iterable[Record]) -> list[Count]:
         Count(minute=minute, kind=kind, records=len(digests), digest=sum(digests))
         for minute, digests in minutes.items()
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the ledger says of one minute or day: how many, and the sum of their digests."""
+
+    accepted: int = 0
+    accepted_digest: int = 0
+    settled: int = 0
+    settled_digest: int = 0
+    failed: int = 0
+    failed_digest: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many accepted records have come to no end yet."""
+        return self.accepted - self.settled - self.failed
+
+
+_MEMBERS = {
+    "a": "accepted",
+    "ad": "accepted_digest",
+    "s": "settled",
+    "sd": "settled_digest",
+    "f": "failed",
+    "fd": "failed_digest",
+}
+
+
+def totals(fields: Mapping[str, int], width: int) -> dict[str, Totals]:
+    """Return the totals in a hash of the ledger, by the first `width` digits of its fields (8: days, 2: minutes)."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, value in fields.items():
+        member = _MEMBERS.get(name[width:])
+        if member and name[:width].isdigit():
+            found[name[:width]][member] = value
+    return {bucket: Totals(**members) for bucket, members in found.items()}

@@ -8,7 +8,7 @@ to the next caller, and redis-py's own retries are off, because they would send 
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -29,13 +29,14 @@ from oceanus.errors import (
     SpoolUnsafeError,
     WriterGoneError,
 )
-from oceanus.ledger import ACCEPTED, REJECTED, Count
+from oceanus.ledger import ACCEPTED, REJECTED, Count, Totals, totals
 from oceanus.pushes import Numbered, Push
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
+LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
 SITES = "oceanus:sites"
 EPOCH = "oceanus:ledger:epoch"
 NEEDED = {
@@ -95,6 +96,16 @@ class Backlog:
 
     length: int
     oldest: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What this Redis has counted for a site: by day (YYYYMMDD), by minute (YYYYMMDDHHMM), and what is in flight."""
+
+    days: dict[str, Totals]
+    minutes: dict[str, Totals]
+    waiting: int
+    epoch_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,7 +401,7 @@ class Spool:
     def look(self, site: str) -> Look:
         """Return a site's lengths, oldest records and ledger totals, changing nothing."""
         with _translated():
-            ledger = {_text(name): value for name, value in self._client.hgetall(key(site, "ledger")).items()}
+            ledger = _numbers(self._client.hgetall(key(site, "ledger")))
             queue, failed = self._claims(site, "queue"), self._claims(site, "failed")
             pipe = self._client.pipeline(transaction=False)
             for name in (key(site, "queue"), *queue):
@@ -401,14 +412,31 @@ class Spool:
             answers = pipe.execute()
         ends = 2 * (1 + len(queue))
         lengths, oldest = answers[:ends:2], answers[1:ends:2]
-        numbers = {name: int(value) for name, value in ledger.items() if _is_number(value)}
         return Look(
             queue=lengths[0],
             claimed=sum(lengths[1:]),
             waiting_failed=sum(answers[ends:]),
             oldest=[one for one in oldest if one is not None],
-            ledger=numbers,
+            ledger=ledger,
         )
+
+    def ledger(self, site: str) -> Ledger:
+        """Return what is counted for a site, and how many records are in its queue and claims; changes nothing."""
+        with _translated():
+            days = totals(_numbers(self._client.hgetall(key(site, "ledger"))), 8)
+            hours = [f"{day}{hour:02}" for day in sorted(days)[-LEDGER_DAYS:] for hour in range(24)]
+            pipe = self._client.pipeline(transaction=False)
+            for hour in hours:
+                pipe.hgetall(key(site, f"ledger:{hour}"))
+            pipe.get(EPOCH)
+            *found, epoch = pipe.execute()
+        look = self.look(site)
+        minutes = {
+            hour + minute: counted
+            for hour, fields in zip(hours, found, strict=True)
+            for minute, counted in totals(_numbers(fields), 2).items()
+        }
+        return Ledger(days=days, minutes=minutes, waiting=look.queue + look.claimed, epoch_ms=int(epoch or 0) or None)
 
     def _claims(self, site: str, source: str) -> list[str]:
         writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
@@ -473,6 +501,11 @@ def _lines(counts: Sequence[Count]) -> list[str | int]:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _numbers(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
+    """Return the fields of a hash that hold a number; what somebody else has put there is passed over."""
+    return {_text(name): int(value) for name, value in fields.items() if _is_number(value)}
 
 
 def _is_number(value: bytes | str) -> bool:

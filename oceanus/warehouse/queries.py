@@ -7,7 +7,7 @@ from typing import Any
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from oceanus.errors import WarehouseError
+from oceanus.errors import TableMissingError, WarehouseError
 from oceanus.warehouse.clients import Clients
 from oceanus.warehouse.failures import translated
 
@@ -20,6 +20,15 @@ class Result:
 
     columns: list[tuple[str, str]]
     rows: Iterator[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Rows of one minute: how many, how many different ids, and the sum of the ids' digests."""
+
+    rows: int
+    ids: int
+    digest: int
 
 
 class Queries:
@@ -62,6 +71,34 @@ class Queries:
         with translated():
             found = self._rest.query_and_wait(sql, job_config=config, wait_timeout=120, retry=_RETRY)
             return {row[0] for row in found}
+
+    def count(self, path: str, days: Sequence[str], timed: bool, max_bytes: int) -> dict[str, Landed]:
+        """Return what stands in a table, by minute (YYYYMMDDHHMM), for records of these days (YYYYMMDD).
+
+        Rows without an eid (written by somebody else) stand under the empty minute. `timed`: dt is a TIMESTAMP; else
+        the table is of one day. A table that is not there holds nothing.
+        """
+        dataset, _, name = path.partition(".")
+        minute = "FORMAT_TIMESTAMP('%Y%m%d%H%M', dt)" if timed else "REGEXP_REPLACE(SUBSTR(dt, 1, 16), '[^0-9]', '')"
+        span = "WHERE DATE(dt) BETWEEN PARSE_DATE('%Y%m%d', @first) AND PARSE_DATE('%Y%m%d', @last)" if timed else ""
+        sql = f"""
+            SELECT IF(eid IS NULL, '', {minute}) AS minute, COUNT(*), COUNT(DISTINCT eid),
+                   SUM(CAST(CONCAT('0x', RIGHT(eid, 8)) AS INT64))
+            FROM `{dataset}.{name}` {span} GROUP BY minute"""  # noqa: S608 - names of ours, values as parameters
+        config = bigquery.QueryJobConfig(
+            use_query_cache=False,
+            maximum_bytes_billed=max_bytes,
+            query_parameters=[
+                bigquery.ScalarQueryParameter("first", "STRING", min(days)),
+                bigquery.ScalarQueryParameter("last", "STRING", max(days)),
+            ],
+        )
+        try:
+            with translated():
+                found = list(self._rest.query_and_wait(sql, job_config=config, wait_timeout=120, retry=_RETRY))
+        except TableMissingError:
+            return {}
+        return {row[0]: Landed(row[1], row[2], row[3] or 0) for row in found}
 
     def _config(self, max_bytes: int, dry_run: bool = False) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from arms.devices import device
 from management import parts
@@ -139,6 +142,32 @@ def test_a_killed_child_is_started_again_and_nothing_is_lost(up: Up) -> None:
     [row] = up.sql(accepted)
     assert row["n"] == row["ids"] == up.status()["total"]["landed"]
     assert int(str(row["n"])) >= 4
+    audit = up.run("audit", "--format", "json")
+    assert (audit.returncode, json.loads(audit.stdout)["total"]["landed"]) == (0, row["n"])
+
+
+def test_the_audit_names_a_row_that_is_gone_and_one_that_is_there_twice(up: Up) -> None:
+    for path in ("/swallow/bizocean", "/swallow/skj"):
+        for _ in range(5):
+            assert httpx.get(up.url.rstrip("/") + BEACON.replace("/swallow/bizocean", path)).status_code == 200
+    until(lambda: up.status()["total"]["landed"] == 10)
+    agrees = up.run("audit")
+
+    [site] = up.sql("SELECT eid FROM bizocean LIMIT 1")
+    [daily] = up.sql("SELECT table_name FROM INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'skj%' LIMIT 1")
+    change(up, f"DELETE FROM bizocean WHERE eid = '{site['eid']}'")
+    change(up, f"INSERT INTO {daily['table_name']} SELECT * FROM {daily['table_name']} LIMIT 1")
+    differs = up.run("audit", "--format", "json")
+
+    assert (agrees.returncode, agrees.stdout.splitlines()[-1]) == (0, "audit: agrees")
+    told = json.loads(differs.stdout)["sites"]
+    assert differs.returncode == 1
+    assert (told["bizocean"]["missing"], told["bizocean"]["doubled"]) == (1, 0)
+    assert (told["skj"]["missing"], told["skj"]["doubled"]) == (0, 1)
+    verdicts = (
+        "SELECT verdict, COUNT(*) AS n FROM audit WHERE site IN ('bizocean', 'skj') GROUP BY verdict ORDER BY verdict"
+    )
+    assert [row["verdict"] for row in up.sql(verdicts)] == ["agrees", "differs"]
 
 
 def test_a_bad_beacon_is_a_row_of_the_failed_table(up: Up) -> None:
@@ -286,6 +315,17 @@ def children(up: Up) -> dict[str, int]:
     """Return the process ids of what it runs, by name."""
     running: dict[str, int] = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["children"]
     return running
+
+
+def change(up: Up, statement: str) -> None:
+    """Change rows in the local BigQuery by hand, as `oceanus sql` never would."""
+    target = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["bigquery"]
+    client = bigquery.Client(
+        project=target["project"],
+        credentials=AnonymousCredentials(),
+        client_options=ClientOptions(api_endpoint=target["rest"]),
+    )
+    client.query_and_wait(statement, job_config=bigquery.QueryJobConfig(default_dataset=f"{target['project']}.oceanus"))
 
 
 def _answers(url: str) -> bool:

@@ -25,7 +25,7 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("command", ["up", "check", "sql", "replay", "status"])
+@pytest.mark.parametrize("command", ["up", "check", "sql", "replay", "status", "audit"])
 def test_help_of_every_command_has_an_example(run, command):
     result = run(command, "--help")
 
@@ -53,7 +53,7 @@ def test_folder_where_nothing_runs_is_named_from_the_root(run, monkeypatch, tmp_
 def test_summaries_of_the_commands_are_not_cut(run, width):
     listed = run("--help", COLUMNS=str(width)).stdout.partition("Commands:")[2]
 
-    assert all(f"\n  {name} " in listed for name in ("up", "check", "sql", "replay", "status"))
+    assert all(f"\n  {name} " in listed for name in ("up", "check", "sql", "replay", "status", "audit"))
     assert "..." not in listed
 
 
