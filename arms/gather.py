@@ -18,6 +18,7 @@ from oceanus.pushes import Push
 log = logging.getLogger(__name__)
 
 MAX_FLIGHT = 2000  # records in one trip: Redis serves nobody else while it takes them
+MAX_FLIGHT_BYTES = 4 * 1024 * 1024  # a quarter of a segment of the journal, which must have room for all of it
 MAX_WAITING = 20_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -71,14 +72,25 @@ class Gather:
 
     async def _fly(self) -> None:
         while self._waiting:
-            flight, self._waiting = self._waiting[:MAX_FLIGHT], self._waiting[MAX_FLIGHT:]
-            self._waiting_bytes = sum(len(one.text) for one in self._waiting)
+            flight = self._board()
             try:
                 await self._send(flight)
             except BaseException:
-                flight, self._waiting = flight + self._waiting, []
+                flight, self._waiting, self._waiting_bytes = flight + self._waiting, [], 0
                 _fail(flight, "arms is stopping")
                 raise
+
+    def _board(self) -> list[Waiting]:
+        """Take who flies next from those who wait: as many as one trip carries, at least one."""
+        size = count = 0
+        for one in self._waiting[:MAX_FLIGHT]:
+            size += len(one.text)
+            if count and size > MAX_FLIGHT_BYTES:
+                break
+            count += 1
+        flight, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._waiting_bytes -= sum(len(one.text) for one in flight)
+        return flight
 
     async def _send(self, flight: list[Waiting]) -> None:
         groups: dict[tuple[str, str, str], list[Waiting]] = defaultdict(list)

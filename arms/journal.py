@@ -132,11 +132,10 @@ class Journal:
     def _make(self) -> Segment:
         path = self._folder / f"{self._name}-{next(self._numbers):06d}{SUFFIX}"
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = _open_locked(path)
         except OSError as exc:
             raise JournalFullError(f"the journal cannot be made: {exc.strerror}") from exc
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _allocate(handle, self._segment_bytes)
             os.fsync(handle)
             _sync_folder(self._folder)
@@ -151,6 +150,19 @@ class Journal:
         with suppress(OSError):  # a disk that cannot even be cut: the reader passes over what is no entry
             os.ftruncate(segment.handle, segment.size)
         self.seal()
+
+
+def _open_locked(path: Path) -> int:
+    """Make a file that is locked from its first moment: it gets its name when it has its lock."""
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fresh.rename(path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _write(segment: Segment, raw: bytes) -> None:

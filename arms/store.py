@@ -51,13 +51,18 @@ class Store:
         self._journal = journal
         self._seconds = seconds if journal else max(seconds, PATIENCE_SECONDS)
         self._away = False
+        self._turn = asyncio.Lock()  # a segment is not sealed while it is written
 
     async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
         """Make every push durable; a text at a push's place says why it is not."""
         if self._journal is None:
             return await self._push(pushes)
+        async with self._turn:
+            return await self._keep(self._journal, pushes)
+
+    async def _keep(self, journal: Journal, pushes: Sequence[Push]) -> list[str | None]:
         try:
-            if self._journal.reserve(sum(map(_size, pushes))):
+            if journal.reserve(sum(map(_size, pushes))):
                 self._redis.renew()  # a producer's numbers stand in one segment, so that they are applied in order
         except JournalFullError as exc:
             return [str(exc)] * len(pushes)
@@ -65,7 +70,7 @@ class Store:
         left = numbered if self._away else await self._left(numbered)
         try:
             if left:
-                await self._journal.append(left)
+                await journal.append(left)
         except JournalFullError as exc:
             log.error("beacons are answered 503: %s", exc)
             return [str(exc) if one in left else None for one in numbered]
@@ -80,23 +85,35 @@ class Store:
         except SpoolError:
             if self._journal is None:
                 raise
-            self._journal.reserve(ENTRY_BYTES)
+            async with self._turn:
+                if self._journal.reserve(ENTRY_BYTES):
+                    self._redis.renew()
 
     async def mend(self) -> None:
         """Push what the journal holds, and what others left behind; back to Redis once it takes them."""
         if self._journal is None:
             return
-        self._journal.take_over()
-        if self._away and not self._journal.waiting:
-            self._journal.seal()
-            self._redis.renew()
+        try:
+            self._journal.take_over()
+            await self._mend(self._journal)
+        except OSError as exc:
+            log.error("the journal cannot be read; what is in it waits there: %s", exc)
+
+    async def _mend(self, journal: Journal) -> None:
+        if self._away and not journal.waiting:
+            await self._seal(journal)
         if await self._push_waiting() and self._away and await self._answers():
-            self._away = False
-            self._journal.seal()  # what came meanwhile is pushed beside what comes now, under names of its own
-            self._redis.renew()
+            await self._seal(journal, back=True)  # what came meanwhile is pushed beside what comes now
             log.warning("Redis takes beacons again")
             await self._push_waiting()
         self._measure()
+
+    async def _seal(self, journal: Journal, back: bool = False) -> None:
+        """Let what the journal holds be pushed; what comes from now on has numbers of its own."""
+        async with self._turn:
+            self._away = self._away and not back
+            journal.seal()
+            self._redis.renew()
 
     async def _push(self, pushes: Sequence[Push]) -> list[str | None]:
         try:

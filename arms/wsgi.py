@@ -6,6 +6,7 @@ gunicorn calls `create` in each worker after the fork, so that no connection is 
 import asyncio
 import logging
 import os
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,13 @@ def _journal(read: ArmsSettings) -> Journal | None:
     if not read.journal_dir:
         return None
     return Journal(Path(read.journal_dir), new_id(socket.gethostname(), os.getpid()), read.journal_max_bytes)
+
+
+def _end_with(task: "asyncio.Task[None]") -> None:
+    """Let a surprise in the background end this worker: its master starts another, and the journal stays."""
+    if not task.cancelled() and task.exception():
+        log.critical("ending, for another to start", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def create() -> App:
@@ -63,7 +71,9 @@ def create() -> App:
             then = "go to the journal" if read.journal_dir else "are answered 503"
             log.error("beacons %s until this is mended: %s", then, exc)
 
-        background.extend(map(asyncio.create_task, (tell_counted(), mend())))
+        for work in (tell_counted(), mend()):
+            background.append(asyncio.create_task(work))
+            background[-1].add_done_callback(_end_with)
 
     async def tell_counted() -> None:
         while not over.is_set():
@@ -80,7 +90,7 @@ def create() -> App:
 
     async def stopping() -> None:
         over.set()
-        await asyncio.gather(*background)
+        await asyncio.gather(*background, return_exceptions=True)  # a surprise has been told by `_end_with`
         with suppress(NotStoredError):  # numbers of rejected beacons alone; gather has logged it
             await collector.store_counted(everything=True)
         await pusher.close()

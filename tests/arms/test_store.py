@@ -1,6 +1,7 @@
 """What Redis does not plainly take is in the journal before it is answered, and stored once when Redis is back."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -197,3 +198,26 @@ def _die(kept: Store) -> None:
     assert journal is not None
     for segment in [*journal.waiting, *([journal._current] if journal._current else [])]:
         segment.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mending_beside_a_flight_loses_nothing(tmp_path: Path, seed: int) -> None:
+    redis = FakeRedis()
+    kept = store(redis, tmp_path)
+    chance = random.Random(seed)
+
+    async def run() -> list[bytes]:
+        accepted = []
+        for number in range(30):
+            redis.mood = chance.choice(["well", "away", "lossy", "full"])
+            answers, *_ = await asyncio.gather(kept.keep([push(b"%d" % number)]), kept.mend(), kept.ready())
+            accepted += [b"%d" % number] if answers == [None] else []
+        redis.mood = "well"
+        await kept.mend()
+        await kept.mend()
+        return accepted
+
+    accepted = asyncio.run(run())
+
+    assert len(accepted) == 30
+    assert sorted(redis.kept) == sorted(accepted)
