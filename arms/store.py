@@ -165,8 +165,9 @@ class Store:
 
     async def _push_segment(self, segment: Segment) -> bool:
         found = await asyncio.to_thread(lambda: list(entries.decode(segment.path.read_bytes())))
-        whole = [_set_aside(segment, place, one) if isinstance(one, Damage) else one for place, one in enumerate(found)]
-        numbered = [one for one in whole if one is not None]
+        whole = [one for one in found if isinstance(one, Numbered)]
+        hurt = [_set_aside(segment, place, one, whole) for place, one in enumerate(found) if isinstance(one, Damage)]
+        numbered = whole + [one for one in hurt if one is not None]
         for start in range(0, len(numbered), CHUNK):
             if not await self._push_entries(numbered[start : start + CHUNK]):
                 return False
@@ -205,8 +206,8 @@ def _is_old(segment: Segment) -> bool:
     return segment.oldest_ms is not None and segment.oldest_ms < time.time() * 1000 - OLDEST_MS
 
 
-def _set_aside(segment: Segment, place: int, damage: Damage) -> Numbered | None:
-    """Return damage in the middle of a segment as a failed record, always under the same number."""
+def _set_aside(segment: Segment, place: int, damage: Damage, whole: list[Numbered]) -> Numbered | None:
+    """Return damage in the middle of a segment as a failed record of a site beside it, always under the same number."""
     if damage.is_end:
         log.warning("%s ends in %d bytes of a write that was never answered", segment.path.name, len(damage.raw))
         return None
@@ -214,13 +215,13 @@ def _set_aside(segment: Segment, place: int, damage: Damage) -> Numbered | None:
     failed = Failed(
         fid=records.mint(now_us),
         dt=records.time_text(now_us),
-        site="journal",
+        site=whole[0].push.site,
         stage="write",
         reason=f"journal: {segment.path.name} is damaged here",
         raw=damage.raw.decode(errors="backslashreplace"),
     )
     push = Push(
-        site="journal",
+        site=failed.site,
         source="failed",
         minute=records.minute(failed.dt),
         digest=records.digest(failed.fid),
