@@ -39,6 +39,9 @@ class Redis(Protocol):
     async def send(self, numbered: Sequence[Numbered], seconds: float) -> list[SpoolRefusedError | None]:
         """Store every push or say why not."""
 
+    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+        """Number, send, and renew where something was not plainly stored."""
+
     async def ping(self) -> None:
         """Raise SpoolError unless Redis answers and keeps what it acknowledges."""
 
@@ -117,15 +120,9 @@ class Store:
 
     async def _push(self, pushes: Sequence[Push]) -> list[str | None]:
         try:
-            answers = await self._redis.send(self._redis.number(pushes), self._seconds)
+            answers = await self._redis.push(pushes, self._seconds)
         except SpoolError as exc:
-            self._redis.renew()
             return [str(exc)] * len(pushes)
-        except BaseException:  # cancelled: what was sent may still run, under the old name
-            self._redis.renew()
-            raise
-        if any(answers):
-            self._redis.renew()
         return [None if answer is None else str(answer) for answer in answers]
 
     async def _left(self, numbered: list[Numbered]) -> list[Numbered]:

@@ -47,6 +47,9 @@ class FakeRedis:
             raise SpoolUnclearError("its answer was lost")
         return answers
 
+    async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
+        return await self.send(self.number(pushes), seconds)
+
     async def ping(self) -> None:
         if self.mood == "away":
             raise SpoolUnclearError("away")
