@@ -94,7 +94,6 @@ class Collector:
             now_us=self._clock(),
             route=req.path,
             raw=raw,
-            trusted=trusted,
             given_time=headers.get("x-oceanus-time") if trusted else None,
             unreadable=wrong,
             refusal=refusal,

@@ -26,7 +26,7 @@ NEWEST_US = 365 * DAY_US
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What arrived. `headers` by small name; `given_*` and `trusted` come from a caller who proved the right to them.
+    """What arrived. `headers` by small name; `given_time` comes from a caller who proved the right to it.
 
     `raw` is the text kept if the beacon fails; `refusal` is a reason to answer 403 that was found on the way here.
     """
@@ -37,7 +37,6 @@ class Sent:
     now_us: int
     route: str
     raw: str
-    trusted: bool = False
     given_time: str | None = None
     unreadable: ParameterError | None = None
     refusal: tuple[str, str] | None = None

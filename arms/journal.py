@@ -33,7 +33,6 @@ class Segment:
     room: int
     size: int = 0
     records: int = 0
-    sealed: bool = False
     oldest_ms: int | None = field(default=None)
 
     def close(self) -> None:
@@ -101,7 +100,6 @@ class Journal:
         segment, self._current = self._current, None
         if segment is None:
             return
-        segment.sealed = True
         if segment.size:
             self.waiting.append(segment)
         else:
@@ -200,7 +198,7 @@ def _lock(path: Path) -> Segment | None:
     records = sum(len(one.push.records) for one in found)
     size = len(path.read_bytes().rstrip(b"\0"))
     oldest = min((one.push.last_ms for one in found), default=None)
-    return Segment(path, handle, 0, size, records, sealed=True, oldest_ms=oldest)
+    return Segment(path, handle, 0, size, records, oldest_ms=oldest)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -148,7 +148,8 @@ def _verdicts(before: Ledger, after: Ledger, landed: Mapping[str, Landed]) -> It
 
 
 def _verdict(bucket: str, before: Totals | None, after: Totals, landed: Landed, epoch: str) -> Verdict:
-    right = landed.rows == landed.ids == after.settled and landed.digest == after.settled_digest
+    ended = after.accepted_digest == after.settled_digest + after.failed_digest
+    right = ended and landed.rows == landed.ids == after.settled and landed.digest == after.settled_digest
     if before != after or after.in_flight:
         verdict = "open"
     elif right:

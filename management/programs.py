@@ -12,7 +12,6 @@ from oceanus.sites import SAMPLE
 LOOPBACK = "127.0.0.1"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 LOCAL_PROJECT = "local"
-OURS = ("arms", "r2bq", "table_manager")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ class Arms:
         trust = Trust(proxies=proxies, token=TOKEN, internal=(ip_network("192.168.0.0/16"),))
         gather = Gather(self.spool)
         self.collector = Collector(sites.parse(text), gather, Quota(limit), trust, device, lambda: self.now_us)
-        app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)  # type: ignore[arg-type]
+        app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)
         self.client = LoopbackClient(app)
 
     def get(self, path: str, query: str = "", **headers: str) -> falcon.testing.Result:

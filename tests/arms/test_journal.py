@@ -30,7 +30,7 @@ def append(to: Journal, *ones: Numbered) -> None:
 
 
 def held(by: Journal) -> list[Numbered]:
-    return [one for segment in by.waiting for one in entries.decode(segment.path.read_bytes())]  # type: ignore[misc]
+    return [one for segment in by.waiting for one in entries.decode(segment.path.read_bytes())]
 
 
 def test_what_is_appended_is_in_the_file_behind_what_was(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_write_that_fails_cuts_the_segment_back_and_ends_it(tmp_path: Path) ->
     append(kept, numbered(1))
     [segment] = tmp_path.iterdir()
     read_only = os.open(segment, os.O_RDONLY)
-    handle = kept._current.handle  # type: ignore[union-attr]
+    handle = kept._current.handle
     os.dup2(read_only, handle)
 
     with pytest.raises(JournalFullError, match="cannot be written"):

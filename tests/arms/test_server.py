@@ -34,7 +34,7 @@ class Server:
 
     def get(self, path: str, **options: object) -> httpx.Response:
         """Send a GET over a connection of its own."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20, **options)  # type: ignore[arg-type]
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20, **options)
 
     def swallow(self, **changes: str) -> httpx.Response:
         """Send a good beacon."""

@@ -117,7 +117,7 @@ def test_what_a_dead_process_left_is_pushed_by_another(tmp_path: Path) -> None:
     dead = store(redis, tmp_path, "dead")
     redis.mood = "lossy"
     keep(dead, push(b"1"), push(b"2"))
-    dead._journal._current.close()  # type: ignore[union-attr]
+    dead._journal._current.close()
     redis.mood = "well"
 
     asyncio.run(store(redis, tmp_path, "next").mend())

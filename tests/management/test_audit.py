@@ -66,6 +66,12 @@ def test_a_row_too_few_or_too_many_is_named(landed: Landed | None, missing: int,
     assert [(one.bucket, one.verdict) for one in found.verdicts] == [(MINUTE, "differs")]
 
 
+def test_as_many_but_other_records_than_were_accepted_differ() -> None:
+    swapped = replace(totals(10, 10), accepted_digest=71)
+
+    assert judge(swapped, Landed(10, 10, 70)).differs
+
+
 def test_what_is_in_flight_or_moves_is_open_and_no_difference() -> None:
     flying = judge(totals(10, 4), Landed(4, 4, 28))
     moving = judge(totals(10, 10), Landed(4, 4, 28), before=totals(10, 4))

@@ -35,7 +35,7 @@ class Stage:
             said(line)
             self._news.set()
 
-        log.say = say  # type: ignore[method-assign]
+        log.say = say
         self.supervisor = Supervisor(log, self._news.set, self._pause)
 
     async def _pause(self, seconds: float) -> None:
