@@ -138,7 +138,7 @@ def _received(texts: Iterable[bytes]) -> list[int]:
     times = []
     for text in texts:
         try:
-            times.append(records.received_us(records.decode(text)["eid"]))
+            times.append(records.received(records.decode(text)))
         except NotARecordError:  # r2bq will set it aside; it has no age
             continue
     return times

@@ -47,6 +47,10 @@ class ClaimChangedError(SpoolError):
     """The claim is not what the caller thinks it is: load it again before acting."""
 
 
+class NotOurTurnError(SpoolError):
+    """Another writer has this list to itself: ask again later."""
+
+
 class SpoolForgotError(SpoolRefusedError):
     """Redis has forgotten pushes that it acknowledged before this one, which is not stored: an alarm."""
 
@@ -63,10 +67,14 @@ class WarehouseUnclearError(WarehouseError):
 
 
 class WarehouseBusyError(WarehouseError):
-    """Quota, schema still propagating, or a service that says later: nothing was written; back off and repeat."""
+    """Quota, or a service that says later: nothing was written; back off and repeat."""
 
 
-class TableMissingError(WarehouseError):
+class TableTroubleError(WarehouseError):
+    """One table cannot take its rows now, nothing was written, and others may: set its rows aside and try later."""
+
+
+class TableMissingError(TableTroubleError):
     """The table is not there: create it if it is ours to create, else wait for it."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from oceanus import records
 from oceanus.records import Record
 
-ACCEPTED, SETTLED, FAILED, REJECTED = "a", "s", "f", "x"
+ACCEPTED, SETTLED, FAILED, REPEATED, REJECTED = "a", "s", "f", "r", "x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,11 @@
 """A record: one checked beacon, as JSON text in Redis and as one row in BigQuery.
 
-Every record carries `v` (this format's version), `eid` (event id, UUIDv7) and `dt` (its time, UTC) beside its fields.
+Every record carries `v` (this format's version), `eid` (event id) and `dt` (its time, UTC) beside its fields. The eid
+is a UUIDv7 of the receive time; where a tracker names its beacon (`cid`), so that it can send it again, it is a UUIDv8
+made of that name, and the receive time is the member `received` (microseconds since 1970).
 """
 
+import hashlib
 import os
 import re
 import time
@@ -15,6 +18,7 @@ import orjson
 from oceanus.errors import NotARecordError
 
 FORMAT = 1
+INTERNAL = ("v", "received")  # members that are no columns
 _EID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,8 +39,25 @@ def mint(now_us: int | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def named(site: str, cid: str) -> str:
+    """Return the event id of a beacon that its tracker has named: a UUIDv8 of site and name (RFC 9562, section 5.8)."""
+    custom = hashlib.sha256(f"{site}\0{cid}".encode()).hexdigest()
+    variant = f"{int(custom[16], 16) & 0x3 | 0x8:x}"
+    return f"{custom[:8]}-{custom[8:12]}-8{custom[13:16]}-{variant}{custom[17:20]}-{custom[20:32]}"
+
+
+def is_named(eid: str) -> bool:
+    """Say whether an event id was made of a tracker's name for its beacon."""
+    return eid[14] == "8"
+
+
+def received(record: Record, key: str = "eid") -> int:
+    """Return when a record was received, in microseconds since 1970; `key` is the member that names it."""
+    return int(record["received"]) if is_named(record[key]) else received_us(record[key])
+
+
 def received_us(eid: str) -> int:
-    """Return the time inside an event id, in microseconds since 1970 (about 0.25 us off)."""
+    """Return the time inside an event id of version 7, in microseconds since 1970 (about 0.25 us off)."""
     fraction = int(eid[15:18], 16)
     return int(eid[:8] + eid[9:13], 16) * 1000 + -(-fraction * 1000 // 4096)
 
@@ -97,6 +118,8 @@ def decode(raw: bytes, key: str = "eid") -> Record:
         raise NotARecordError(f"has format version {record.get('v')!r}; this release reads {FORMAT}")
     if not isinstance(record.get(key), str) or not _EID.fullmatch(record[key]):
         raise NotARecordError(f"has no id ({key})")
+    if is_named(record[key]) and type(record.get("received")) is not int:
+        raise NotARecordError("has no receive time (received)")
     if not _is_time(record.get("dt")):
         raise NotARecordError("has no time (dt)")
     return record

@@ -84,12 +84,18 @@ return 'OK'
 """
 )
 
-# KEYS none list claim writer; ARGV writer rows bytes whole(0/1)
-# -> token table stream offset moved moved_bytes length, rows if asked for (newest first, as in the list)
+# `alone`: only one registered writer at a time claims from this list; the others are told TURN.
+# KEYS none list claim writer tries turn; ARGV writer rows bytes whole(0/1) alone(0/1) prefix_of_writers
+# -> token table stream offset moved moved_bytes length tries, rows if asked for (newest first, as in the list)
 CLAIM = (
     _ALLOW
     + """
 if redis.call('HGET', KEYS[4], 'owner') ~= ARGV[1] then return 'GONE' end
+if ARGV[5] == '1' then
+  local turn = redis.call('GET', KEYS[6])
+  if turn and turn ~= ARGV[1] and redis.call('EXISTS', ARGV[6] .. turn) == 1 then return 'TURN' end
+  redis.call('SET', KEYS[6], ARGV[1])
+end
 local moved, size, rows, bytes = 0, 0, tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('HEXISTS', KEYS[4], 'n') == 0 then
   while moved < rows and size < bytes do
@@ -100,9 +106,14 @@ if redis.call('HEXISTS', KEYS[4], 'n') == 0 then
   if moved > 0 then redis.call('HSET', KEYS[4], 'token', redis.call('HINCRBY', KEYS[4], 'batch', 1)) end
 end
 local m = redis.call('HMGET', KEYS[4], 'token', 'table', 'stream', 'offset')
-local whole = {}
+local whole, tries = {}, 0
 if ARGV[4] == '1' then whole = redis.call('LRANGE', KEYS[3], 0, -1) end
-return {m[1] or '', m[2] or '', m[3] or '', m[4] or '', moved, size, redis.call('LLEN', KEYS[3]), whole}
+if redis.pcall('EXISTS', KEYS[5]) == 1 then
+  for _, one in ipairs(whole) do
+    tries = math.max(tries, tonumber(redis.pcall('HGET', KEYS[5], redis.sha1hex(one))) or 0)
+  end
+end
+return {m[1] or '', m[2] or '', m[3] or '', m[4] or '', moved, size, redis.call('LLEN', KEYS[3]), tries, whole}
 """
 )
 
@@ -148,8 +159,11 @@ return 'OK'
 """
 )
 
-# Rows of a claim by a flag each: k keep, b back to the list's old end, f to failed, l landed already (both leave it).
-# KEYS none list claim writer failed ledger; ARGV actor token drop_stream(0/1) flags n_failed, failed.., ledger lines..
+# Rows of a claim by a flag each: k keep, b back to the list's old end, t the same after their writer died with them
+# (a try is counted), w to the new end of the list of those whose table is in trouble, f to failed, l landed already,
+# r repeated (these two leave it).
+# KEYS none list claim writer failed ledger later tries
+# ARGV actor token drop_stream(0/1) flags n_failed, failed.., ledger lines..
 SORT = (
     _ALLOW
     + _LEDGER
@@ -158,7 +172,7 @@ if redis.call('HGET', KEYS[4], 'owner') ~= ARGV[1] then return 'GONE' end
 if redis.call('HGET', KEYS[4], 'token') ~= ARGV[2] then return 'RELOAD' end
 local rows, flags, kept, failed = redis.call('LRANGE', KEYS[3], 0, -1), ARGV[4], 0, tonumber(ARGV[5])
 if #rows ~= #flags then return 'RELOAD' end
-for _, key in ipairs({KEYS[2], KEYS[5]}) do
+for _, key in ipairs({KEYS[2], KEYS[5], KEYS[7]}) do
   local t = redis.call('TYPE', key).ok
   if t ~= 'list' and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no list') end
 end
@@ -166,8 +180,13 @@ redis.call('DEL', KEYS[3])
 for i = 1, #rows do
   local flag = string.sub(flags, i, i)
   if flag == 'k' then redis.call('RPUSH', KEYS[3], rows[i]); kept = kept + 1
-  elseif flag == 'b' then redis.call('RPUSH', KEYS[2], rows[i]) end
+  elseif flag == 'b' or flag == 't' then redis.call('RPUSH', KEYS[2], rows[i]) end
+  if flag == 't' then redis.pcall('HINCRBY', KEYS[8], redis.sha1hex(rows[i]), 1) end
 end
+for i = #rows, 1, -1 do
+  if string.sub(flags, i, i) == 'w' then redis.call('LPUSH', KEYS[7], rows[i]) end
+end
+if string.find(flags, 't') then redis.pcall('EXPIRE', KEYS[8], 3600) end
 for i = 6, 5 + failed do redis.call('LPUSH', KEYS[5], ARGV[i]) end
 ledger(KEYS[6], 6 + failed)
 local t = redis.call('HGET', KEYS[4], 'table')
@@ -182,6 +201,25 @@ if kept > 0 then redis.call('HSET', KEYS[4], 'token', redis.call('HINCRBY', KEYS
 return 'OK'
 """
 )
+
+# What was accepted and waits: the oldest record of the queue and of each claim on it, and how many are in `later` and
+# its claims, where they have no order. Changes nothing.
+# KEYS prefix (of all keys of the site) -> oldest.., number in `later`
+WAITING = """
+local oldest, later = {}, 0
+local function lists(list, own)
+  local found = {KEYS[1] .. list}
+  if redis.call('TYPE', KEYS[1] .. own .. 'workers').ok == 'set' then
+    for _, writer in ipairs(redis.call('SMEMBERS', KEYS[1] .. own .. 'workers')) do
+      found[#found + 1] = KEYS[1] .. own .. 'claim:' .. writer
+    end
+  end
+  return found
+end
+for _, key in ipairs(lists('queue', '')) do oldest[#oldest + 1] = redis.call('LINDEX', key, -1) or nil end
+for _, key in ipairs(lists('later', 'later:')) do later = later + redis.call('LLEN', key) end
+return {oldest, later}
+"""
 
 # KEYS none claim writer lease; ARGV by lease_ms -> token table stream offset rows
 ADOPT = (

@@ -206,6 +206,9 @@ class R2bqSettings:
         "MAX_APPEND_BYTES", "3000000", positive, "largest append; a local BigQuery ends at 4 MiB"
     )
     max_open_appends: int = var("MAX_OPEN_APPENDS", "6", positive, "sites written at the same time")
+    verify: bool = var(
+        "VERIFY", "0", switch, "1: look every record up before it is written, after an older Redis was restored"
+    )
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
 
 

@@ -20,7 +20,7 @@ SOURCES = ("query", "form", "header", "clock", "address", "device")
 TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
 POLICIES = ("keep", "anonymous", "drop")
 # Parameters that mean something to arms itself, so that no field may be called so; `eid` is in every record already.
-RESERVED = ("debug", "cid", "re", "v", "eid")
+RESERVED = ("debug", "cid", "re", "v", "eid", "received")
 # What PyYAML lets out for values such as 2026-13-45, !!int x or a thousand open brackets.
 _ESCAPES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")

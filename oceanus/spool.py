@@ -23,6 +23,7 @@ from redis.retry import Retry
 from oceanus import scripts
 from oceanus.errors import (
     ClaimChangedError,
+    NotOurTurnError,
     SpoolForgotError,
     SpoolRefusedError,
     SpoolUnclearError,
@@ -36,6 +37,8 @@ from oceanus.settings import RedisSettings
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
+LISTS = ("queue", "later", "resends", "failed")  # what r2bq drains
+ALONE = ("resends",)  # lists that one writer at a time claims from
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
 SITES = "oceanus:sites"
 EPOCH = "oceanus:ledger:epoch"
@@ -64,7 +67,10 @@ def new_id(host: str, pid: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a writer holds: rows newest first, and once assigned their table, stream and offset."""
+    """What a writer holds: rows newest first, and once assigned their table, stream and offset.
+
+    `tries`: how many writers have died with one of the rows.
+    """
 
     token: str
     table: str
@@ -74,6 +80,7 @@ class Claim:
     moved: int = 0
     moved_bytes: int = 0
     length: int = 0
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +300,17 @@ class Spool:
     def claim(self, holder: Holder, rows: int, max_bytes: int, *, whole: bool = True) -> Claim:
         """Move up to `rows` records or about `max_bytes` from the old end of the list into the claim.
 
-        An assigned claim is returned as it is. Repeat to fill it; `whole` asks for all its rows.
+        An assigned claim is returned as it is. Repeat to fill it; `whole` asks for all its rows. Raises NotOurTurnError
+        where another writer has the list to itself.
         """
-        keys = _keys(holder, "list", "claim", "writer")
-        answer = self._run(scripts.CLAIM, keys, [holder.actor, min(rows, CHUNK_ROWS), max_bytes, int(whole)])
-        token, table, stream, offset, moved, size, length, found = cast(list[Any], answer)
+        keys = [*_keys(holder, "list", "claim", "writer", "tries"), list_key(holder.site, holder.source, "turn")]
+        alone = holder.source in ALONE
+        others = list_key(holder.site, holder.source, "writer:")
+        arguments = [holder.actor, min(rows, CHUNK_ROWS), max_bytes, int(whole), int(alone), others]
+        answer = self._run(scripts.CLAIM, keys, arguments)
+        if answer == b"TURN":
+            raise NotOurTurnError(f"{keys[1]} has another writer")
+        token, table, stream, offset, moved, size, length, tries, found = cast(list[Any], answer)
         return Claim(
             token=_text(token),
             table=_text(table),
@@ -307,6 +320,7 @@ class Spool:
             moved=moved,
             moved_bytes=size,
             length=length,
+            tries=tries,
         )
 
     def assign(self, holder: Holder, token: str, table: str, new_stream: str = "") -> tuple[str, int] | None:
@@ -332,8 +346,8 @@ class Spool:
         counts: Sequence[Count] = (),
         drop_stream: bool = False,
     ) -> None:
-        """Sort a claim's rows by a flag each: k keep, b back to the list, f failed (its records given), l landed."""
-        keys = _keys(holder, "list", "claim", "writer", "failed", "ledger")
+        """Sort a claim's rows by a flag each, a letter of the script SORT; the failed ones' records are given."""
+        keys = _keys(holder, "list", "claim", "writer", "failed", "ledger", "later", "tries")
         arguments = [holder.actor, token, int(drop_stream), flags, len(failed), *failed, *_lines(counts)]
         self._run(scripts.SORT, keys, arguments)
 
@@ -392,6 +406,22 @@ class Spool:
             Backlog(length=0, oldest=None) if isinstance(length, Exception) else Backlog(length=length, oldest=oldest)
             for length, oldest in pairs
         ]
+
+    def waiting(self, site: str) -> tuple[list[bytes], int]:
+        """Return the oldest record of a site's queue and of each claim on it, and how many are in `later`."""
+        with _translated():
+            oldest, later = cast(list[Any], self._client.eval(scripts.WAITING, 1, key(site, "")))
+        return oldest, later
+
+    def lengths(self, sites: Sequence[str]) -> list[int]:
+        """Return how many records wait in all lists of each site, those in claims aside."""
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for site in sites:
+                for name in LISTS:
+                    pipe.llen(key(site, name))
+            found = [0 if isinstance(one, Exception) else int(one) for one in pipe.execute(raise_on_error=False)]
+        return [sum(found[place : place + len(LISTS)]) for place in range(0, len(found), len(LISTS))]
 
     def sites(self) -> set[str]:
         """Return every site that ever had records here."""
@@ -490,7 +520,7 @@ def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
 def _keys(holder: Holder, *names: str) -> list[str]:
     """Return the key that is never there, then those that `names` mean for this claim."""
     site, source = holder.site, holder.source
-    shared = {"ledger": key(site, "ledger"), "failed": key(site, "failed"), "list": key(site, source)}
+    shared = {name: key(site, name) for name in ("ledger", "failed", "later", "tries")} | {"list": key(site, source)}
     shared["workers"] = list_key(site, source, "workers")
     return [key(site, "none"), *(shared.get(name) or holder.key(name) for name in names)]
 

@@ -12,12 +12,12 @@ import orjson
 
 from oceanus import jsontext
 from oceanus.errors import NotARecordError
-from oceanus.records import Record, day, time_us
+from oceanus.records import INTERNAL, Record, day, time_us
 from oceanus.sites import Field, Site
 
 Row = dict[str, Any]
 
-EID = "Event id: UUIDv7, one per accepted beacon; its time is the receive time."
+EID = "Event id, one per accepted beacon: a UUIDv7 of its receive time, or a UUIDv8 of its tracker's own id (cid)."
 FAILED_EXPIRY_DAYS = 90
 
 
@@ -148,7 +148,7 @@ def row(table: Table, record: Record) -> Row:
 def undeclared(table: Table, record: Record) -> set[str]:
     """Return the members of a record that have no column in `table`: of a release or a sites.yaml that is not ours."""
     columns = {column.name for column in table.columns}
-    return {name for name, value in record.items() if value is not None and name not in columns and name != "v"}
+    return {name for name, value in record.items() if value is not None and name not in columns.union(INTERNAL)}
 
 
 def _columns(site: Site) -> tuple[Column, ...]:

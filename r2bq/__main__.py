@@ -15,11 +15,12 @@ from oceanus.warehouse import Catalog, Queries, Writer
 from oceanus.warehouse.clients import check
 from oceanus.worker import Stop
 from r2bq.crew import Crew
-from r2bq.drain import Drain, Source, Warehouse
+from r2bq.drain import Drain
+from r2bq.source import Source
+from r2bq.standing import Warehouse
 
 IDLE_SECONDS = 0.05
 STUCK_SECONDS = 60.0
-LISTS = ("queue", "failed")
 
 
 def main() -> None:
@@ -55,9 +56,10 @@ def build(read: R2bqSettings) -> Crew:
             new_writer=new_writer,
             patience=patience,
             max_bytes=read.max_append_bytes,
+            verify=read.verify,
         )
         for site in declared.values()
-        for source in LISTS
+        for source in spool.LISTS
     ]
     return Crew(drains, redis, read.max_open_appends)
 

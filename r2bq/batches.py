@@ -1,7 +1,7 @@
 """Batches: which rows of a claim go to one table now, and what becomes of the others. Pure.
 
 One claim is one table is one append. Rows of another table, and what would make the append too large, go back to the
-list's old end; what is no record goes to the failed records.
+list's old end; those of a table in trouble step aside; what is no record goes to the failed records.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,8 @@ from oceanus.ledger import Count, counts
 from oceanus.records import Failed, Record
 from oceanus.tables import Row, Table
 
-KEEP, BACK, FAILED, LANDED = "k", "b", "f", "l"
+# What becomes of a row: the letters of the script SORT.
+KEEP, BACK, TRIED, ASIDE, FAILED, LANDED, REPEATED = "k", "b", "t", "w", "f", "l", "r"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +57,22 @@ def read(
     max_bytes: int,
     now_us: int,
     *,
-    strict: bool = False,
+    strict: Callable[[str], bool] = lambda path: False,
+    aside: Callable[[str], bool] = lambda path: False,
 ) -> Batch | None:
     """Sort a claim's rows (newest first) into a batch for the table of the oldest; None if there is nothing to write.
 
     Where nothing can be written, but rows are there, the batch has no records and its flags say where they go.
-    `strict`: a record with a member for which there is no column is set aside, instead of named in `undeclared`.
+    Both ask about a table's path: `strict`, whether a record with a member for which it has no column is set aside,
+    instead of named in `undeclared`; `aside`, whether the table is in trouble, so that its rows step aside.
     """
     if not raw_rows:
         return None
     cells = [_read(raw, table_of, key, strict) for raw in raw_rows]
-    good = [cell for cell in cells if cell.table is not None]
+    away = {cell.table.path for cell in cells if cell.table is not None and aside(cell.table.path)}
+    good = [cell for cell in cells if cell.table is not None and cell.table.path not in away]
     table = good[-1].table if good else None
-    flags = _flags(cells, table, max_bytes)
+    flags = _flags(cells, table, max_bytes, away)
     bad = [cell for cell, flag in zip(cells, flags, strict=True) if flag == FAILED]
     kept = [cell for cell, flag in zip(cells, flags, strict=True) if flag == KEEP]
     return Batch(
@@ -104,7 +108,7 @@ def flags_of(total: int, marked: Mapping[int, object] | set[int], mark: str, oth
     return "".join(mark if place in marked else others for place in range(total))
 
 
-def _flags(cells: list[_Read], table: Table | None, max_bytes: int) -> str:
+def _flags(cells: list[_Read], table: Table | None, max_bytes: int, away: set[str]) -> str:
     """Decide from the oldest row on, so that what is too much is what came last."""
     flags: list[str] = []
     size = 0
@@ -112,19 +116,22 @@ def _flags(cells: list[_Read], table: Table | None, max_bytes: int) -> str:
         if cell.table is None:
             flags.append(FAILED)
             continue
+        if cell.table.path in away:
+            flags.append(ASIDE)
+            continue
         size += len(cell.raw)
         fits = KEEP not in flags or size <= max_bytes
         flags.append(KEEP if table is not None and cell.table.path == table.path and fits else BACK)
     return "".join(reversed(flags))
 
 
-def _read(raw: bytes, table_of: Callable[[Record], Table], key: str, strict: bool) -> _Read:
+def _read(raw: bytes, table_of: Callable[[Record], Table], key: str, strict: Callable[[str], bool]) -> _Read:
     try:
         record = records.decode(raw, key)
     except NotARecordError as exc:
         return _Read(raw, reason=f"record: {exc}")
     table = table_of(record)
-    unknown = tables.undeclared(table, record) if strict else set()
+    unknown = tables.undeclared(table, record) if strict(table.path) else set()
     if unknown:
         return _Read(raw, None, record, reason=f"{', '.join(sorted(unknown))}: no column of {table.path}")
     try:

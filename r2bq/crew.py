@@ -1,10 +1,12 @@
 """The crew: all drains of this process, each stepped when its list is due, several at the same time.
 
-One look at all lists in one round trip tells which are due: `rows` wait, or the oldest has waited `seconds`. A drain in
-trouble waits by itself and holds up no other. The same loop gives the signs of life and finds writers to adopt.
+One look at all queues in one round trip tells which are due: `rows` wait, or the oldest has waited `seconds`; the other
+lists, which are seldom filled, are looked at once a second. A drain in trouble waits by itself and holds up no other.
+The same loop gives the signs of life and finds writers to adopt.
 """
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +14,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from oceanus import records
 from oceanus.errors import NotARecordError, SpoolError
 from oceanus.spool import LEASE_MS, Backlog, Spool
-from r2bq import metrics
-from r2bq.drain import BEAT_SECONDS, Drain
+from r2bq import metrics, resends
+from r2bq.drain import Drain
+from r2bq.patience import BEAT_SECONDS
 
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 1.0  # a drain with a backlog steps on this long before others get its thread
-FAILED_ROWS, FAILED_SECONDS = 500, 1.0
+# Rows and seconds at which a list that is no queue is due.
+LATEST = {"failed": (500, 1.0), "later": (1, 0.0), "resends": (sys.maxsize, resends.RIPE_SECONDS)}
+OTHERS_SECONDS = 1.0  # between two looks at the lists that are no queue
+REMOVED_SECONDS = 60.0  # between two looks for sites that sites.yaml does not declare any more
 
 
 class Crew:
@@ -40,6 +46,8 @@ class Crew:
         self._running: dict[Drain, Future[None]] = {}
         self._beats_at = 0.0
         self._adopts_from = 0.0
+        self._others_at = 0.0
+        self._removed_at = 0.0
         self._stopping = False
         self.looked_at = clock()
 
@@ -52,6 +60,9 @@ class Crew:
                 self._beat()
                 if self._clock() >= self._adopts_from:
                     self._adopt()
+            if self._clock() >= self._removed_at:
+                self._removed_at = self._clock() + REMOVED_SECONDS
+                self._tell_removed()
             due = [drain for drain, backlog in self._look() if self._is_due(drain, backlog)]
         except SpoolError as exc:
             log.warning("Redis cannot be read, trying again: %s", exc)
@@ -89,10 +100,21 @@ class Crew:
                 future.result()
 
     def _look(self) -> list[tuple[Drain, Backlog]]:
-        backlogs = self._redis.backlogs([drain.place for drain in self._drains])
-        for drain, backlog in zip(self._drains, backlogs, strict=True):
+        everything = self._clock() >= self._others_at
+        if everything:
+            self._others_at = self._clock() + OTHERS_SECONDS
+        asked = [drain for drain in self._drains if everything or drain.source.list == "queue" or drain.holds]
+        backlogs = self._redis.backlogs([drain.place for drain in asked])
+        for drain, backlog in zip(asked, backlogs, strict=True):
             metrics.QUEUE.labels(*drain.place).set(backlog.length)
-        return list(zip(self._drains, backlogs, strict=True))
+        return list(zip(asked, backlogs, strict=True))
+
+    def _tell_removed(self) -> None:
+        """Tell of records that nobody drains, because their site is not declared any more."""
+        removed = sorted(self._redis.sites() - {drain.source.site.name for drain in self._drains})
+        for site, length in zip(removed, self._redis.lengths(removed), strict=True):
+            if length:
+                log.error("%s: %d records wait, but sites.yaml does not declare it: nobody drains them", site, length)
 
     def _is_due(self, drain: Drain, backlog: Backlog) -> bool:
         if drain in self._running or self._clock() < drain.waits_until:
@@ -102,7 +124,7 @@ class Crew:
         if not backlog.length or backlog.oldest is None:
             return False
         batch = drain.source.site.batch
-        rows, seconds = (batch.rows, batch.seconds) if drain.source.is_counted else (FAILED_ROWS, FAILED_SECONDS)
+        rows, seconds = LATEST.get(drain.source.list, (batch.rows, batch.seconds))
         return backlog.length >= rows or self._waited(drain, backlog.oldest) >= seconds
 
     def _waited(self, drain: Drain, oldest: bytes) -> float:
@@ -111,7 +133,7 @@ class Crew:
             record = records.decode(oldest, drain.source.key)
         except NotARecordError:
             return float("inf")
-        return (self._now_us() - records.received_us(record[drain.source.key])) / 1e6
+        return (self._now_us() - records.received(record, drain.source.key)) / 1e6
 
     def _beat(self) -> None:
         """Renew the leases of drains that idle; one that runs gives its own signs of life."""

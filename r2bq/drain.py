@@ -7,89 +7,52 @@ SIGKILL, and the next step (of this writer or of one that adopts it) goes on fro
 2. An unclear answer is repeated at the same offset; then `ALREADY_EXISTS` means that it had landed.
 3. Rows may go to another stream only after the old one is finalised, which also tells how many rows it took.
 4. Every script looks at owner and token: a command that comes late, from a writer that was adopted, changes nothing.
+5. Rows whose table is in trouble step aside, into the list `later`, where the site has other tables.
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from oceanus import ledger, spool, tables
+from oceanus import ledger, spool
 from oceanus.errors import (
     ClaimChangedError,
+    NotOurTurnError,
     OffsetTakenError,
     RowsRefusedError,
     SpoolError,
-    SpoolRefusedError,
     SpoolUnclearError,
     StreamGoneError,
-    TableMissingError,
-    WarehouseBusyError,
+    TableTroubleError,
     WarehouseError,
     WriterGoneError,
 )
 from oceanus.records import Record
-from oceanus.sites import Site
 from oceanus.spool import Claim, Holder, Spool
-from oceanus.tables import Naming, Table
-from oceanus.warehouse import Catalog, Queries, Writer
-from r2bq import batches, fence, metrics
-from r2bq.batches import BACK, FAILED, KEEP, LANDED, Batch
+from oceanus.tables import Table
+from r2bq import batches, fence, metrics, refusals, resends
+from r2bq.batches import ASIDE, BACK, FAILED, KEEP, LANDED, REPEATED, TRIED, Batch
+from r2bq.patience import Patience
+from r2bq.source import Source
+from r2bq.standing import Warehouse
+from r2bq.troubles import ANYTHING, Troubles
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
-UNCLEAR_SECONDS = 1.0  # the least wait before an unclear append is repeated
-MOST_SECONDS = 60.0
 PASSED_SECONDS = 60.0
 PATIENT = 20  # troubles in a row: about a quarter of an hour
-MANY, FEW, STUBBORN = 10, 5, 5  # rows; rows; times in a row that all of many were refused
-
-
-@dataclass(frozen=True, slots=True)
-class Warehouse:
-    """What a drain needs of BigQuery."""
-
-    catalog: Catalog
-    queries: Queries
-    writer: Writer
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A list to drain, and where its records go."""
-
-    site: Site
-    list: str
-    naming: Naming
-
-    @property
-    def key(self) -> str:
-        """Return the member that names a record of this list."""
-        return "fid" if self.list == "failed" else "eid"
-
-    @property
-    def is_counted(self) -> bool:
-        """Say whether the ledger counts this list: it counts accepted records alone."""
-        return self.list == "queue"
-
-    def path(self, record: Record) -> str:
-        """Return `dataset.table` of a record, by its own time."""
-        return self.naming.failed.path if self.list == "failed" else self.naming.path(self.site, record["dt"])
-
-    def table(self, record: Record) -> Table:
-        """Return the table of a record, as sites.yaml declares it."""
-        return self.naming.failed if self.list == "failed" else self.naming.table(self.site, record["dt"])
-
-    def __str__(self) -> str:
-        return self.site.name if self.list == "queue" else f"{self.site.name}'s {self.list}"
+SUSPECT, FATAL = 3, 5  # writers that died with a row: from then on it is written alone; it is set aside
+IDLE_SECONDS = 86_400.0  # BigQuery forgets a stream after three days without traffic
+REST_SECONDS = 1.0
 
 
 class Drain:
-    """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble."""
+    """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble.
+
+    `verify`: look every claim up in its table before it is written, as after the restore of an older Redis.
+    """
 
     def __init__(
         self,
@@ -100,22 +63,28 @@ class Drain:
         new_writer: Callable[[], str],
         patience: Executor,
         max_bytes: int,
+        verify: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.source = source
         self.waits_until = 0.0
         self.holds = False
+        self.holder: Holder | None = None
         self._redis = redis
         self._warehouse = warehouse
         self._new_writer = new_writer
-        self._patience = patience
+        self._bigquery = Patience(redis, patience)
         self._max_bytes = max_bytes
+        self._looks_up = verify and source.is_counted
         self._clock = clock
-        self._troubles = 0
+        self._now_us = now_us
+        self._troubles = Troubles(clock)
         self._adopts_from = 0.0
         self._passed: dict[str, float] = {}
+        self._used: dict[str, float] = {}
         self._tables: dict[str, Table] = {}
-        self.holder: Holder | None = None
+        self._path = ANYTHING
 
     @property
     def place(self) -> tuple[str, str]:
@@ -124,19 +93,23 @@ class Drain:
 
     def step(self) -> bool:
         """Move one batch on; return whether something was moved. Trouble is logged, and sets `waits_until`."""
+        self._path = ANYTHING
         try:
             moved = self._move()
         except WriterGoneError as exc:
             self.gone(str(exc))
             return True
+        except NotOurTurnError:
+            return self._rest()
         except ClaimChangedError as exc:
             log.info("%s: %s; loading it again", self.source, exc)
             return True
+        except TableTroubleError as exc:
+            return self._step_aside(exc)
         except (SpoolError, WarehouseError) as exc:
-            self._back_off(exc)
-            return False
+            return self._back_off(exc)
         if moved:
-            self._troubles = 0
+            self._troubles.over()
         return moved
 
     def gone(self, why: str) -> None:
@@ -178,13 +151,21 @@ class Drain:
             return False
         if claim.stream:
             return self._resume(holder, claim)
-        while not (batch := self._complete(holder, claim)).is_whole:
-            self._sort(holder, claim, batch)
-            claim = self._redis.claim(holder, 0, 0)  # as it is: filled up, it would take again what just went back
-            if not claim.rows:
-                return True
+        claim = self._without_suspects(holder, claim)
+        claim, batch = self._of_one_table(holder, claim)
+        if batch and self.source.list == "resends":
+            claim, batch = self._ripe(holder, claim, batch)
+            if batch is None or not resends.is_clear(batch.records, *self._redis.waiting(self.source.site.name)):
+                return self._rest()
+        if batch and (self._looks_up or self.source.list == "resends"):
+            claim, batch = self._unknown(holder, claim, batch)
+        if batch is None:
+            return self._moved_on()
         stream, offset = self._assign(holder, claim.token, batch)
         assigned = replace(claim, table=batch.table.path, stream=stream, offset=offset)
+        if self._clock() - self._used[stream] > IDLE_SECONDS:
+            self._recover(holder, assigned)
+            return True
         return self._write(holder, assigned, batch, first=True)
 
     def _resume(self, holder: Holder, claim: Claim) -> bool:
@@ -197,6 +178,7 @@ class Drain:
 
     def _write(self, holder: Holder, claim: Claim, batch: Batch, first: bool) -> bool:
         table = replace(batch.table, path=claim.table)
+        self._path = claim.table
         begun = self._clock()
         try:
             self._append(holder, claim, table, batch)
@@ -210,89 +192,53 @@ class Drain:
             self._recover(holder, claim)
             return True
         except RowsRefusedError as exc:
-            self._set_aside(holder, claim, batch, exc)
+            self._set_aside(holder, claim, batch, exc, first)
             return True
-        except WarehouseBusyError:
-            self._lacking(holder, table)  # BigQuery's other way of saying that there is no such column
+        except TableTroubleError:
+            self._bigquery.ask(holder, self._warehouse.lacking, table)  # another way of saying: no such column
             raise
-        counted = ledger.counts(ledger.SETTLED, batch.records) if self.source.is_counted else []
-        self._redis.settle(holder, claim.token, counted)
-        self.holds = False
-        self._passed[claim.table] = self._clock()
-        metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
+        self._settle(holder, claim, batch)
         log.info("%s: %d rows to %s in %.3f s", self.source, len(batch.rows), claim.table, self._clock() - begun)
         return True
 
     def _append(self, holder: Holder, claim: Claim, table: Table, batch: Batch) -> None:
         with metrics.APPEND_SECONDS.labels(self.source.site.name).time():
-            self._patiently(holder, self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
+            self._bigquery.ask(holder, self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
 
-    def _patiently[**P, T](self, holder: Holder, call: Callable[P, T], *values: P.args, **named: P.kwargs) -> T:
-        """Call BigQuery and wait for its answer, giving a sign of life each second.
+    def _settle(self, holder: Holder, claim: Claim, batch: Batch) -> None:
+        self._redis.settle(holder, claim.token, self._counts(ledger.SETTLED, batch.records))
+        self.holds = False
+        self._passed[claim.table] = self._used[claim.stream] = self._clock()
+        self._troubles.over(claim.table)
+        metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
 
-        Only the loss of the claim ends the wait: a call left under way because Redis is away would soon be sent again,
-        and could meet itself.
-        """
-        answer = self._patience.submit(call, *values, **named)
-        while True:
-            try:
-                return answer.result(BEAT_SECONDS)
-            except TimeoutError:
-                with suppress(SpoolUnclearError, SpoolRefusedError):
-                    self._redis.beat(holder)
-
-    def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError) -> None:
+    def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError, first: bool) -> None:
         """Move the rows that BigQuery named to the failed records; the others stay assigned, to the same offset.
 
-        Not if the trouble may be the table's: a column that is not there yet, or most of many rows refused while none
-        passes. Then those that it does not name are written alone; the named ones come again, and fail if others pass.
+        After an unclear try the stream is closed first: that try could still land, with the named rows.
         """
         total, bad = len(batch.rows), refusal.reasons
-        lacking = self._lacking(holder, replace(batch.table, path=claim.table))
-        stubborn = self._troubles >= STUBBORN and len(bad) == total
-        doubtful = total >= MANY and len(bad) * 2 > total and not self._passes(claim.table)
-        if stubborn and doubtful and not lacking and self.source.list != "failed":
-            flags = BACK * (total - FEW) + KEEP * FEW  # the oldest stand last; of few rows BigQuery's word is taken
-            self._redis.sort(holder, claim.token, flags)
-            return
-        if lacking or self.source.list == "failed" or (doubtful and len(bad) == total):
+        passes = self._clock() - self._passed.get(claim.table, -PASSED_SECONDS) < PASSED_SECONDS
+        flags = refusals.flags(total, set(bad), passes=passes, times=self._troubles.times(claim.table))
+        lacking = self._bigquery.ask(holder, self._warehouse.lacking, replace(batch.table, path=claim.table))
+        if flags is None or lacking or self.source.list == "failed":
             reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
-            raise WarehouseError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
-        if doubtful:
-            log.error("%s: %s refuses %d of %d rows: %s", self.source, claim.table, len(bad), total, refusal)
-            self._redis.sort(holder, claim.token, batches.flags_of(total, set(bad), BACK, KEEP))
+            raise TableTroubleError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
+        if not first:
+            self._recover(holder, claim)
             return
-        now_us = time.time_ns() // 1000
-        marked = sorted(bad)
-        failed = [
-            batches.refused(self.source.site.name, claim.rows[i], batch.records[i], bad[i], now_us).encode()
-            for i in marked
-        ]
-        counted = ledger.counts(ledger.FAILED, [batch.records[i] for i in marked])
-        flags = batches.flags_of(total, set(bad), FAILED, KEEP)
+        marked = [place for place, flag in enumerate(flags) if flag == FAILED]
+        failed = [self._refused(claim.rows[place], batch.records[place], bad[place]) for place in marked]
+        counted = self._counts(ledger.FAILED, [batch.records[place] for place in marked])
         self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
-        metrics.FAILED.labels(self.source.site.name).inc(len(bad))
-        log.warning("%s: %d rows refused and set aside as failed records: %s", self.source, len(bad), refusal)
+        metrics.FAILED.labels(self.source.site.name).inc(len(marked))
+        log.warning("%s: %d of %d rows refused: %s", self.source, len(bad), total, refusal)
 
-    def _passes(self, path: str) -> bool:
-        """Say whether the table took rows of ours lately, so that it is the rows that are wrong and not the table."""
-        return self._clock() - self._passed.get(path, -PASSED_SECONDS) < PASSED_SECONDS
+    def _refused(self, raw: bytes, record: Record, reason: str) -> bytes:
+        return batches.refused(self.source.site.name, raw, record, reason, self._now_us()).encode()
 
-    def _lacking(self, holder: Holder, table: Table) -> list[str]:
-        """Return the columns that the standing table lacks; a day's table, which nobody else keeps, is given them."""
-        standing = self._patiently(holder, self._find, table.path)
-        there = {column.name for column in standing.columns}
-        more = tuple(replace(column, mode="NULLABLE") for column in table.columns if column.name not in there)
-        if more and table.partition is None:
-            self._patiently(holder, self._warehouse.catalog.alter, replace(standing, columns=standing.columns + more))
-            log.warning("%s: gave %s the columns it lacked", self.source, table.path)
-        return [column.name for column in more]
-
-    def _find(self, path: str) -> Table:
-        found = self._warehouse.catalog.find(path)
-        if found is None:
-            raise TableMissingError(f"{path} is not there")
-        return found
+    def _counts(self, kind: str, counted: list[Record]) -> list[ledger.Count]:
+        return ledger.counts(kind, counted) if self.source.is_counted else []
 
     # --- claim and assignment
 
@@ -317,6 +263,30 @@ class Drain:
                 break
         return self._redis.claim(holder, 0, 0)
 
+    def _without_suspects(self, holder: Holder, claim: Claim) -> Claim:
+        """Return the claim, or its oldest row alone where writers have died with rows of it."""
+        if claim.tries < SUSPECT or len(claim.rows) == 1:
+            return claim
+        log.error("%s: writers have died with these rows; they are written one by one", self.source)
+        self._redis.sort(holder, claim.token, BACK * (len(claim.rows) - 1) + KEEP)
+        return self._redis.claim(holder, 0, 0)
+
+    def _of_one_table(self, holder: Holder, claim: Claim) -> tuple[Claim, Batch | None]:
+        """Sort a claim until all its rows go to one table; None: nothing is left of it."""
+        while not (batch := self._complete(holder, claim)).is_whole:
+            self._sort(holder, claim, batch)
+            claim = self._redis.claim(holder, 0, 0)  # as it is: filled up, it would take again what just went back
+            if not claim.rows:
+                return claim, None
+        if claim.tries >= FATAL and self.source.is_counted:
+            reason = f"r2bq: {claim.tries} writers have ended while they wrote it"
+            failed = [self._refused(claim.rows[0], batch.records[0], reason)]
+            counted = self._counts(ledger.FAILED, batch.records[:1])
+            self._redis.sort(holder, claim.token, FAILED, failed=failed, counts=counted)
+            log.error("%s: a record is set aside: %s", self.source, reason)
+            return claim, None
+        return claim, batch
+
     def _complete(self, holder: Holder, claim: Claim) -> Batch:
         """Read a claim; where records have members that sites.yaml does not declare, by the table as it stands.
 
@@ -325,28 +295,27 @@ class Drain:
         aside whole, so that they do not hold up the others for ever.
         """
         batch = self._read(claim)
+        self._path = claim.table or batch.table.path
         if not batch.undeclared:
             return batch
-        path = claim.table or batch.table.path
-        standing = self._patiently(holder, self._find, path)
-        known = {column.name for column in batch.table.columns}
-        more = tuple(one for one in standing.columns if one.name not in known and one.type in tables.TYPES)
-        self._tables[batch.table.path] = replace(batch.table, columns=(*batch.table.columns, *more))
+        wide = self._bigquery.ask(holder, self._warehouse.widened, batch.table, self._path)
+        self._tables[batch.table.path] = wide
         batch = self._read(claim)
         if batch.undeclared:
-            raise WarehouseError(f"{path} has no column {', '.join(sorted(batch.undeclared))} yet; nothing is dropped")
+            lacking = ", ".join(sorted(batch.undeclared))
+            raise TableTroubleError(f"{self._path} has no column {lacking} yet; nothing is dropped")
         return batch
 
     def _read(self, claim: Claim) -> Batch:
-        now_us = time.time_ns() // 1000
         batch = batches.read(
             claim.rows,
             self.source.site.name,
             self._table,
             self.source.key,
             self._max_bytes,
-            now_us,
-            strict=self.source.list == "failed" or self._troubles >= PATIENT,
+            self._now_us(),
+            strict=lambda path: self.source.list == "failed" or self._troubles.times(path) >= PATIENT,
+            aside=lambda path: self.source.steps_aside and not claim.stream and self._troubles.waits(path),
         )
         if batch is None:
             raise ClaimChangedError("the claim is empty")
@@ -360,6 +329,7 @@ class Drain:
         counted = batch.counts if self.source.is_counted else []
         failed = [one.encode() for one in batch.failed]
         self._redis.sort(holder, claim.token, batch.flags, failed=failed, counts=counted)
+        metrics.ASIDE.labels(self.source.site.name).inc(batch.flags.count(ASIDE))
         if failed:
             metrics.FAILED.labels(self.source.site.name).inc(len(failed))
             log.warning("%s: %d are no records: %s", self.source, len(failed), batch.failed[0].reason)
@@ -368,22 +338,46 @@ class Drain:
         path = batch.table.path
         assigned = self._redis.assign(holder, token, path)
         if assigned is None:
-            stream = self._patiently(holder, self._create_stream, batch.table)
+            stream = self._bigquery.ask(holder, self._warehouse.create_stream, batch.table)
             assigned = self._redis.assign(holder, token, path, stream)
         if assigned is None:
             raise ClaimChangedError(f"no stream for {path}")
+        self._used.setdefault(assigned[0], self._clock())
         return assigned
 
-    def _create_stream(self, table: Table) -> str:
-        """Return a new stream; a day's table that is not there yet is ours to make, any other is waited for."""
-        try:
-            return self._warehouse.writer.create_stream(table.path)
-        except TableMissingError:
-            if table.partition is not None:
-                raise
-        self._warehouse.catalog.create(table)
-        log.info("%s: made the day's table %s", self.source, table.path)
-        return self._warehouse.writer.create_stream(table.path)
+    # --- what may be in its table already
+
+    def _ripe(self, holder: Holder, claim: Claim, batch: Batch) -> tuple[Claim, Batch | None]:
+        """Give back the resends that are too young to be judged; None: nothing is left."""
+        flags = resends.ripe(batch.records, self._now_us())
+        if BACK not in flags:
+            return claim, batch
+        self._redis.sort(holder, claim.token, flags)
+        return self._left(holder)
+
+    def _left(self, holder: Holder) -> tuple[Claim, Batch | None]:
+        """Load again what a sort has left of a claim; None: nothing."""
+        claim = self._redis.claim(holder, 0, 0)
+        self.holds = bool(claim.rows)
+        return claim, self._complete(holder, claim) if claim.rows else None
+
+    def _unknown(self, holder: Holder, claim: Claim, batch: Batch) -> tuple[Claim, Batch | None]:
+        """Take out of a claim what stands in a table already; None: nothing is left of it."""
+        if self._looks_up:
+            there = self._bigquery.ask(holder, resends.landed, self.source, self._warehouse, batch.records)
+            flag, kind = LANDED, ledger.SETTLED
+        else:
+            there = self._bigquery.ask(holder, resends.known, self.source, self._warehouse, batch.records)
+            flag, kind = REPEATED, ledger.REPEATED
+        places = resends.repeated(batch.records, there)
+        if not places:
+            return claim, batch
+        flags = batches.flags_of(len(batch.rows), places, flag, KEEP)
+        counted = self._counts(kind, [batch.records[place] for place in sorted(places)])
+        self._redis.sort(holder, claim.token, flags, counts=counted)
+        metrics.REPEATED.labels(self.source.site.name).inc(len(places))
+        log.info("%s: %d of %d were there already", self.source, len(places), len(batch.rows))
+        return self._left(holder)
 
     # --- recovery
 
@@ -391,44 +385,64 @@ class Drain:
         left = replace(self._register(), writer=dead)
         claim = self._redis.adopt(left)
         if claim is not None and claim.rows:
-            self._recover(left, claim)
+            self._recover(left, claim, back=TRIED if claim.stream else BACK)
             log.warning("%s: adopted %s with %d records", self.source, dead, len(claim.rows))
         self._redis.forget(left)
 
-    def _recover(self, holder: Holder, claim: Claim, trust_count: bool = True) -> None:
+    def _recover(self, holder: Holder, claim: Claim, trust_count: bool = True, back: str = BACK) -> None:
         """Sort a claim, ours or adopted, into what has landed and what goes back to the list, behind a fence."""
-        places = self._patiently(holder, self._landed, claim, trust_count) if claim.stream else set()
+        places: set[int] = set()
+        if claim.stream:
+            places = self._bigquery.ask(
+                holder, fence.landed, claim, self.source, self._warehouse, trust_count=trust_count
+            )
         self._redis.beat(holder)
-        flags = batches.flags_of(len(claim.rows), places, LANDED, BACK)
-        landed = fence.readable(claim, places, self.source.key)
-        counted = ledger.counts(ledger.SETTLED, landed) if self.source.is_counted else []
+        flags = batches.flags_of(len(claim.rows), places, LANDED, back)
+        counted = self._counts(ledger.SETTLED, fence.readable(claim, places, self.source.key))
         self._redis.sort(holder, claim.token, flags, counts=counted, drop_stream=True)
+        self._used.pop(claim.stream, None)
         metrics.RECOVERED.labels(self.source.site.name).inc(len(claim.rows))
         log.warning(
             "%s: recovered a claim: %d landed, %d back", self.source, len(places), len(claim.rows) - len(places)
         )
 
-    def _landed(self, claim: Claim, trust_count: bool) -> set[int]:
-        parts = self._warehouse
-        timed = claim.table == self.source.naming.failed.path or self.source.site.table.form != "daily"
-        return fence.landed(
-            claim,
-            self.source.key,
-            parts.writer,
-            parts.queries,
-            parts.catalog,
-            timed=timed,
-            trust_count=trust_count,
-        )
-
     # --- trouble
 
-    def _back_off(self, error: Exception) -> None:
+    def _moved_on(self) -> bool:
+        """Go on at once; but in `later`, where rows that step aside come round again, a second later."""
+        self.holds = False
+        return self._rest() if self.source.list == "later" else True
+
+    def _rest(self) -> bool:
+        self.waits_until = self._clock() + REST_SECONDS
+        return False
+
+    def _step_aside(self, error: TableTroubleError) -> bool:
+        """Let the rows of a table in trouble step aside for those of other tables; where there are none, wait."""
+        if not self.source.steps_aside or self.holder is None:
+            return self._back_off(error)
+        path = self._path
+        try:
+            claim = self._redis.claim(self.holder, 0, 0)
+            if claim.stream:
+                self._recover(self.holder, claim, back=ASIDE)
+        except (SpoolError, WarehouseError) as exc:
+            return self._back_off(exc)
+        seconds = self._troubles.again(path)
+        metrics.TROUBLES.labels(self.source.site.name, type(error).__name__.removesuffix("Error")).inc()
+        log.error(
+            "%s: %s is left alone for %.1f s, others go on, nothing is lost: %s", self.source, path, seconds, error
+        )
+        return True
+
+    def _back_off(self, error: Exception) -> bool:
         """Wait longer each time, with jitter, up to a minute; the claim keeps the records."""
-        self._troubles += 1
-        seconds = min(MOST_SECONDS, UNCLEAR_SECONDS * 2 ** min(self._troubles - 1, 10)) * random.uniform(1, 1.5)  # noqa: S311
+        if isinstance(error, TableTroubleError):
+            self._troubles.again(self._path)
+        seconds = self._troubles.again()
         self.waits_until = self._clock() + seconds
         if isinstance(error, SpoolUnclearError):
             self._adopts_from = self._clock() + spool.LEASE_MS / 1000
         metrics.TROUBLES.labels(self.source.site.name, type(error).__name__.removesuffix("Error")).inc()
         log.error("%s: waits %.1f s, nothing is lost: %s", self.source, seconds, error)
+        return False

@@ -10,6 +10,8 @@ from oceanus.records import Record
 
 ROWS = Counter("oceanus_r2bq_rows_written_total", "Rows written to BigQuery.", ["site", "list"])
 FAILED = Counter("oceanus_r2bq_rows_failed_total", "Rows that became failed records.", ["site"])
+REPEATED = Counter("oceanus_r2bq_rows_repeated_total", "Resends that had landed before.", ["site"])
+ASIDE = Counter("oceanus_r2bq_rows_aside_total", "Rows that stepped aside because their table is in trouble.", ["site"])
 RECOVERED = Counter("oceanus_r2bq_rows_recovered_total", "Rows of claims that were recovered or adopted.", ["site"])
 TROUBLES = Counter(
     "oceanus_r2bq_troubles_total", "Steps that ended in trouble and are repeated, by cause.", ["site", "cause"]
@@ -30,6 +32,6 @@ def written(site: str, source: str, rows: Iterable[Record], key: str) -> None:
     count = 0
     for record in rows:
         count += 1
-        if source == "queue":
-            FRESHNESS.labels(site).observe(max(0, now_us - records.received_us(record[key])) / 1e6)
+        if source != "failed":
+            FRESHNESS.labels(site).observe(max(0, now_us - records.received(record, key)) / 1e6)
     ROWS.labels(site, source).inc(count)

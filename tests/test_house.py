@@ -41,6 +41,9 @@ PURE = (
     "oceanus/scripts.py",
     "oceanus/tables.py",
     "r2bq/batches.py",
+    "r2bq/refusals.py",
+    "r2bq/source.py",
+    "r2bq/troubles.py",
     "table_manager/plan.py",
 )
 IMPURE = {

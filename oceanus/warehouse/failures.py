@@ -11,6 +11,7 @@ from oceanus.errors import (
     OffsetTakenError,
     StreamGoneError,
     TableMissingError,
+    TableTroubleError,
     WarehouseBusyError,
     WarehouseDeniedError,
     WarehouseError,
@@ -71,12 +72,12 @@ def append_failure(code: int, message: str) -> WarehouseError:
     sentence, lower = f"append: {message} (code {code})", message.lower()
     if code == 6:
         return OffsetTakenError(sentence)
-    if code in (9, 11) or "finalized" in lower or "invalid stream name" in lower or "stream_not_found" in lower:
+    if code in (5, 9, 11) or "finalized" in lower or "invalid stream name" in lower or "stream_not_found" in lower:
         return StreamGoneError(sentence)
-    if code == 5:
-        return StreamGoneError(sentence)
-    if code in (3, 8):
+    if code == 8:
         return WarehouseBusyError(sentence)
+    if code == 3:
+        return TableTroubleError(sentence)
     if code in (7, 16):
         return WarehouseDeniedError(sentence)
     return WarehouseUnclearError(sentence)

@@ -186,3 +186,28 @@ def test_a_failed_record_is_read_by_its_own_id():
     }
     with pytest.raises(NotARecordError, match="has no id"):
         records.decode(failed.encode())
+
+
+@given(st.text(max_size=20), st.text(max_size=40))
+def test_a_named_id_is_a_uuid_of_version_8_and_always_the_same(site, cid):
+    named = records.named(site, cid)
+
+    parsed = uuid.UUID(named)
+    assert (str(parsed), parsed.version, parsed.variant) == (named, 8, uuid.RFC_4122)
+    assert records.is_named(named)
+    assert not records.is_named(records.mint())
+    assert records.named(site, cid) == named != records.named(site + "x", cid)
+
+
+def test_a_record_with_a_named_id_tells_when_it_was_received():
+    named = {"v": 1, "eid": records.named("shop", "ab"), "dt": "2026-11-22 10:00:00"}
+
+    with pytest.raises(NotARecordError, match="receive time"):
+        records.decode(records.encode(named))
+    assert records.received(records.decode(records.encode(named | {"received": 7}))) == 7
+
+
+def test_a_record_without_a_name_was_received_when_its_id_was_made():
+    eid = records.mint(1_795_342_020_000_000)
+
+    assert records.received({"eid": eid}) == records.received_us(eid)

@@ -10,8 +10,8 @@ from oceanus import records, sites
 from oceanus.errors import SpoolUnclearError
 from oceanus.spool import LEASE_MS, Backlog, Holder
 from oceanus.tables import Naming
-from r2bq.crew import FAILED_ROWS, Crew
-from r2bq.drain import Source
+from r2bq.crew import LATEST, OTHERS_SECONDS, Crew
+from r2bq.source import Source
 
 SAMPLE = sites.load(str(sites.SAMPLE))
 BUSY, QUIET = SAMPLE["bizocean"], SAMPLE["skj"]  # 50 rows or 1 s, 25 rows or 1 s
@@ -77,7 +77,15 @@ class FakeSpool:
         self.dead: dict[tuple[str, str], list[str]] = {}
         self.adopted: set[str] = set()
         self.beaten: list[str] = []
+        self.left: dict[str, int] = {}
         self.is_away = False
+
+    def sites(self) -> set[str]:
+        self._answers()
+        return {"bizocean", *self.left}
+
+    def lengths(self, names: list[str]) -> list[int]:
+        return [self.left[name] for name in names]
 
     def backlogs(self, lists: list[tuple[str, str]]) -> list[Backlog]:
         self._answers()
@@ -154,9 +162,13 @@ def test_a_failed_list_has_its_own_rows_and_seconds_and_its_own_key():
     fresh = records.encode({"v": 1, "fid": records.mint(NOW_US), "dt": "2026-11-22 10:07:00"})
 
     heard = []
-    for waiting in (Backlog(length=FAILED_ROWS - 1, oldest=fresh), Backlog(length=FAILED_ROWS, oldest=fresh)):
+    for waiting in (
+        Backlog(length=LATEST["failed"][0] - 1, oldest=fresh),
+        Backlog(length=LATEST["failed"][0], oldest=fresh),
+    ):
         ship.spool.waiting[place] = waiting
         heard += ship.step()
+        ship.clock.now += OTHERS_SECONDS
 
     assert heard == [[], ["step"]]
 
@@ -320,3 +332,37 @@ def test_stop_leaves_a_write_that_hangs_to_whoever_adopts_it():
     ship.end()
 
     assert [one.heard() for one in ship.drains] == [["step"], ["release"]]
+
+
+def test_records_of_a_site_that_is_not_declared_any_more_are_told_now_and_then(caplog):
+    ship = Ship(drain())
+    ship.spool.left = {"old": 3, "empty": 0}
+
+    ship.step()
+    ship.step()
+
+    [told] = [one.message for one in caplog.records]
+    assert told == "old: 3 records wait, but sites.yaml does not declare it: nobody drains them"
+
+
+def test_lists_that_are_no_queue_are_looked_at_once_a_second():
+    ship = Ship(drain(), drain(source="failed"))
+    ship.step()
+    for one in ship.drains:
+        ship.spool.waiting[one.place] = Backlog(length=1, oldest=b"no record")
+
+    heard = [ship.step()]
+    ship.clock.now += OTHERS_SECONDS
+    heard.append(ship.step())
+
+    assert heard == [[["step"], []], [["step"], ["step"]]]
+
+
+@pytest.mark.parametrize(("waited", "is_due"), [(59.0, False), (60.0, True)])
+def test_resends_are_due_when_the_oldest_is_a_minute_old(waited, is_due):
+    ship = Ship(drain(source="resends"))
+    ship.spool.waiting[ship.drains[0].place] = backlog(5000, waited)
+
+    heard = ship.step()
+
+    assert heard == [["step"] if is_due else []]

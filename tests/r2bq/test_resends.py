@@ -1,0 +1,155 @@
+"""Resends: a beacon that a tracker sent twice is one row, whenever its two copies come."""
+
+import secrets
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oceanus import records
+from oceanus.spool import key
+from r2bq import resends
+from tests.r2bq.crossing import DAY, DRAINED, NEXT_DAY, NOW_US, Crossing
+
+MINUTE_US = 60_000_000
+
+
+def named(number: int, *, cid: str, dt: str = DAY, received_us: int = NOW_US - 2 * MINUTE_US) -> bytes:
+    """Return a record whose tracker has named it; its `url` is its number."""
+    beacon = {"oid": "2", "sid": "a", "rad": "127.0.0.1", "evt": "e", "url": str(number)}
+    eid = records.named("bizocean", cid)
+    return records.encode({"v": 1, "eid": eid, "received": received_us, "dt": dt} | beacon)
+
+
+@pytest.fixture
+def cid() -> str:
+    return secrets.token_hex(16)
+
+
+def again(crossing: Crossing, spool: object) -> object:
+    """Return the drain of the resends."""
+    return crossing.drain(spool, source="resends")
+
+
+def test_a_resend_whose_first_try_landed_is_counted_as_repeated(crossing, spool, cid):
+    crossing.push(named(1, cid=cid))
+    crossing.run(crossing.drain(spool))
+    crossing.push(named(1, cid=cid), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert crossing.urls() == ["1"]
+    assert crossing.client.hget(key("bizocean", "ledger"), "20261122r") == b"1"
+    assert crossing.left() == DRAINED
+
+
+def test_a_resend_whose_first_try_never_came_is_written(crossing, spool, cid):
+    crossing.push(named(1, cid=cid), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert crossing.urls() == ["1"]
+    assert crossing.left() == DRAINED
+
+
+def test_copies_in_one_batch_count_once(crossing, spool, cid):
+    crossing.push(*(named(number, cid=cid) for number in (1, 1, 1)), named(2, cid=cid[::-1]), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert crossing.urls() == ["1", "2"]
+    assert crossing.client.hget(key("bizocean", "ledger"), "20261122r") == b"2"
+    assert crossing.left() == DRAINED
+
+
+def test_a_resend_that_is_too_young_waits(crossing, spool, cid):
+    crossing.push(named(1, cid=cid, received_us=NOW_US - MINUTE_US + 1), source="resends")
+    drain = again(crossing, spool)
+
+    moved = drain.step()
+    early = crossing.urls()
+    crossing.now_us += 1
+    crossing.clock.now += 2
+    crossing.run(drain)
+
+    assert (moved, early) == (False, [])
+    assert crossing.urls() == ["1"]
+
+
+def test_a_young_resend_holds_up_no_older_one(crossing, spool, cid):
+    crossing.push(named(1, cid=cid), named(2, cid=cid[::-1], received_us=NOW_US), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert crossing.urls() == ["1"]
+    assert crossing.client.llen(key("bizocean", "resends")) == 1
+
+
+@pytest.mark.parametrize("where", ["queue", "claim", "later"])
+def test_a_resend_waits_while_what_came_before_it_is_on_its_way(crossing, spool, cid, where):
+    crossing.push(named(1, cid=cid, received_us=NOW_US - 3 * MINUTE_US), source="queue" if where == "claim" else where)
+    first = crossing.drain(spool, source="queue" if where == "claim" else where)
+    if where == "claim":
+        first.holder = first._register()
+        spool.claim(first.holder, 500, 10**6)
+    crossing.push(named(1, cid=cid), source="resends")
+    drain = again(crossing, spool)
+
+    moved = drain.step()
+    early = crossing.urls()
+    crossing.run(first)
+    crossing.clock.now += 2
+    crossing.run(drain)
+
+    assert (moved, early) == (False, [])
+    assert crossing.urls() == ["1"]
+    assert crossing.left() == DRAINED
+
+
+def test_a_resend_over_midnight_finds_its_first_try_in_the_table_of_the_day_before(daily, spool, cid):
+    daily.push(named(1, cid=cid))
+    daily.run(daily.drain(spool))
+    daily.push(named(1, cid=cid, dt=NEXT_DAY), source="resends")
+
+    daily.run(again(daily, spool))
+
+    assert daily.urls() == ["1"]
+    assert daily.left() == DRAINED
+
+
+def test_a_resend_whose_first_try_was_refused_is_no_second_failed_record(crossing, spool, cid):
+    failed = crossing.source.naming.failed
+    crossing.bigquery.tables[failed.path] = failed
+    crossing.bigquery.refuses = lambda row: "bad" if row.get("url") == "1" else ""
+    crossing.push(named(1, cid=cid))
+    crossing.run(crossing.drain(spool))
+    crossing.run(crossing.drain(spool, source="failed"))
+    crossing.push(named(1, cid=cid, received_us=NOW_US - MINUTE_US), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert len(crossing.bigquery.rows[failed.path]) == 1
+    assert crossing.failed() == []
+    assert crossing.left()["in_flight"] == (0, 0)
+
+
+CIDS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
+
+
+@given(CIDS, st.sets(st.sampled_from("abcd")))
+def test_of_each_name_that_is_not_there_exactly_one_copy_is_kept_the_oldest(cids, there):
+    claimed = [{"eid": cid} for cid in cids]
+
+    places = resends.repeated(claimed, there)
+
+    kept = [cid for place, cid in enumerate(cids) if place not in places]
+    assert sorted(kept) == sorted(set(cids) - there)
+    assert all(cid not in cids[place + 1 :] for place, cid in enumerate(cids) if place not in places)
+
+
+def test_a_queue_whose_oldest_cannot_be_read_is_not_clear():
+    [claimed] = [records.decode(named(1, cid="ab" * 16))]
+
+    assert resends.is_clear([claimed], [], 0)
+    assert not resends.is_clear([claimed], [b"no record"], 0)
+    assert not resends.is_clear([claimed], [], 1)
