@@ -308,9 +308,10 @@ def event_of(raw_query: bytes) -> str:
 
 
 def with_event(raw_query: bytes, event: str) -> str:
-    """Return the query string with another event, all else as it came."""
+    """Return the query string with another event, all else as it came, but for the name of this one beacon."""
     parts = quote(raw_query, safe="&=%+/?:;,@!$'()*~[]|").split("&")
-    return "&".join(f"evt={event}" if part.partition("=")[0] == "evt" else part for part in parts)
+    others = [part for part in parts if part.partition("=")[0] not in ("cid", "re")]
+    return "&".join(f"evt={event}" if part.partition("=")[0] == "evt" else part for part in others)
 
 
 def explained(outcome: Outcome, req: Request) -> str:

@@ -143,12 +143,13 @@ class Collector:
         if isinstance(outcome, Accepted):
             await self._gather.store(
                 site.name,
-                "queue",
+                "resends" if outcome.again else "queue",
                 outcome.text,
                 minute=outcome.minute,
                 digest=outcome.digest,
                 received_ms=outcome.received_ms,
                 alerts=site.alerts,
+                named=outcome.is_named,
             )
         elif isinstance(outcome, Rejected) and outcome.failed:
             await self._store_rejected(outcome.failed)

@@ -37,6 +37,7 @@ def encode(one: Numbered) -> bytes:
         "digest": push.digest,
         "last_ms": push.last_ms,
         "alerts": push.alerts,
+        "named": push.named,
     }
     payload = b"\n".join([orjson.dumps(numbers), *push.records])
     return _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload

@@ -45,6 +45,7 @@ class Waiting:
     received_ms: int
     text: bytes
     alerts: bool
+    named: bool
     stored: "asyncio.Future[None]"
 
 
@@ -58,14 +59,23 @@ class Gather:
         self._flying: asyncio.Task[None] | None = None
 
     async def store(
-        self, site: str, source: str, text: bytes, *, minute: str, digest: int, received_ms: int, alerts: bool = False
+        self,
+        site: str,
+        source: str,
+        text: bytes,
+        *,
+        minute: str,
+        digest: int,
+        received_ms: int,
+        alerts: bool = False,
+        named: bool = False,
     ) -> None:
         """Return when the record is on Redis' disk; raises NotStoredError."""
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(text) > MAX_WAITING_BYTES:
             raise NotStoredError("too many beacons wait for Redis already")
         self._waiting_bytes += len(text)
         stored = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, stored))
+        self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, named, stored))
         if self._flying is None or self._flying.done():
             self._flying = asyncio.create_task(self._fly())
         await stored
@@ -93,9 +103,9 @@ class Gather:
         return flight
 
     async def _send(self, flight: list[Waiting]) -> None:
-        groups: dict[tuple[str, str, str], list[Waiting]] = defaultdict(list)
+        groups: dict[tuple[str, str, str, bool], list[Waiting]] = defaultdict(list)
         for one in flight:
-            groups[one.site, one.source, one.minute].append(one)
+            groups[one.site, one.source, one.minute, one.named].append(one)
         begun = perf_counter()
         answers = await self._store.keep([_push(*key, group) for key, group in groups.items()])
         metrics.PUSH_SECONDS.observe(perf_counter() - begun)
@@ -107,7 +117,7 @@ class Gather:
                 _succeed(group)
 
 
-def _push(site: str, source: str, minute: str, group: list[Waiting]) -> Push:
+def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]) -> Push:
     return Push(
         site=site,
         source=source,
@@ -116,6 +126,7 @@ def _push(site: str, source: str, minute: str, group: list[Waiting]) -> Push:
         last_ms=max(one.received_ms for one in group),
         records=[one.text for one in group],
         alerts=group[0].alerts,
+        named=named,
     )
 
 

@@ -17,6 +17,7 @@ from oceanus.records import Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
 RAW_BYTES = 8192
+_CID = re.compile(r"[0-9a-fA-F]{32}")
 UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
 DAY_US = 86_400_000_000
@@ -44,18 +45,27 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A record, with what the spool needs to count it."""
+    """A record, with what the spool needs to count it.
+
+    `again`: its tracker has sent it before, and whether that came through is still to be judged.
+    """
 
     record: Record
     text: bytes
     minute: str
     digest: int
     received_ms: int
+    again: bool = False
 
     @property
     def eid(self) -> str:
         """Return the record's event id."""
         return str(self.record["eid"])
+
+    @property
+    def is_named(self) -> bool:
+        """Say whether its tracker has named it, so that it may come again."""
+        return records.is_named(self.eid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +117,14 @@ class Intake:
             reasons = {field if field in self._declared or field == "body" else "query": sent.unreadable.reason}
         if sent.refusal:
             reasons = {sent.refusal[0]: sent.refusal[1]}
+        name, again = parameters.get("cid"), parameters.get("re")
+        reasons = _named(name, again, repeated) | reasons
         if anonymous:
             record = privacy.anonymous(self.site, record)
         record = privacy.masked(self.site.privacy, record)
         if reasons:
             return self._rejected(sent, record, reasons, anonymous)
-        return self._accepted(sent, record)
+        return self._accepted(sent, record, name, again is not None)
 
     def _objects(self, sent: Sent) -> bool:
         site = self.site.privacy
@@ -183,11 +195,15 @@ class Intake:
             )
         return records.time_text(given_us)
 
-    def _accepted(self, sent: Sent, record: Record) -> Accepted:
-        eid = records.mint(sent.now_us)
-        kept = record | {"v": records.FORMAT, "eid": eid}
-        minute = records.minute(kept["dt"])
-        return Accepted(kept, records.encode(kept), minute, records.digest(eid), sent.now_us // 1000)
+    def _accepted(self, sent: Sent, record: Record, name: str | None, again: bool) -> Accepted:
+        ids: Record = {"eid": records.mint(sent.now_us)}
+        if name is not None:
+            ids = {"eid": records.named(self.site.name, name.lower()), "received": sent.now_us}
+        whole = record | {"v": records.FORMAT} | ids
+        minute = records.minute(whole["dt"])
+        return Accepted(
+            whole, records.encode(whole), minute, records.digest(whole["eid"]), sent.now_us // 1000, again=again
+        )
 
     def _rejected(self, sent: Sent, record: Record, reasons: dict[str, str], anonymous: bool) -> Rejected:
         failed = Failed(
@@ -214,6 +230,19 @@ class Intake:
             "agent": sent.headers.get("user-agent", "")[:512],
         }
         return cut(records.encode(told), RAW_BYTES)
+
+
+def _named(name: Any, again: Any, repeated: frozenset[str]) -> dict[str, str]:
+    """Return what is wrong with a tracker's name for its beacon, and with its word that it sends it again."""
+    if {"cid", "re"} & repeated:
+        return {"cid": "cid and re may be given once"}
+    if name is not None and not (isinstance(name, str) and _CID.fullmatch(name)):
+        return {"cid": "must be 128 random bits as 32 hexadecimal digits"}
+    if again is not None and again != "1":
+        return {"re": "must be 1"}
+    if again is not None and name is None:
+        return {"re": "needs the cid of the first try"}
+    return {}
 
 
 def cut(text: bytes, most: int) -> str:

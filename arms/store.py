@@ -3,12 +3,18 @@
 Whatever Redis did not plainly take goes into the journal under the same producer and number, and is pushed from there
 when Redis takes it, so that a push whose answer was lost is recognised and stored once. Nothing is sent to Redis before
 the journal has room for all of it: a beacon that is answered 503 is surely not stored.
+
+What comes out of a journal and may stand in its table already goes to the list `resends`, where it is looked up before
+it is written: beacons that a tracker may have sent again meanwhile, and all of which Redis may have forgotten that it
+had them (a gap in its numbers, or a journal of 29 days).
 """
 
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from arms import entries, metrics
@@ -150,11 +156,6 @@ class Store:
         """Push every segment that waits; return whether all are gone."""
         assert self._journal is not None  # noqa: S101 - mend has looked
         for segment in list(self._journal.waiting):
-            if _is_old(segment):
-                log.error(
-                    "%s is older than 29 days: Redis may have forgotten its numbers; it is not pushed", segment.path
-                )
-                continue
             if not await self._push_segment(segment):
                 return False
             self._journal.remove(segment)
@@ -164,7 +165,10 @@ class Store:
         found = await asyncio.to_thread(lambda: list(entries.decode(segment.path.read_bytes())))
         whole = [one for one in found if isinstance(one, Numbered)]
         hurt = [_set_aside(segment, place, one, whole) for place, one in enumerate(found) if isinstance(one, Damage)]
-        numbered = whole + [one for one in hurt if one is not None]
+        if _is_old(segment):
+            log.warning("%s is older than 29 days: each of its beacons is looked up before it is written", segment.path)
+            whole = _renumbered(whole)
+        numbered = [_judged(one) if one.push.named else one for one in whole] + [one for one in hurt if one]
         for start in range(0, len(numbered), CHUNK):
             if not await self._push_entries(numbered[start : start + CHUNK]):
                 return False
@@ -181,7 +185,7 @@ class Store:
                 return False
             if forgotten:
                 log.error("Redis has lost records that it had acknowledged: %s", forgotten[0].producer)
-                renamed = [Numbered(one.push, f"{one.producer}~{one.seq}", 1) for one in forgotten]
+                renamed = [_judged(Numbered(one.push, f"{one.producer}~{one.seq}", 1)) for one in forgotten]
                 return not any(await self._redis.send(renamed, PATIENCE_SECONDS))
         except SpoolError:
             return False
@@ -201,6 +205,23 @@ def _size(push: Push) -> int:
 
 def _is_old(segment: Segment) -> bool:
     return segment.oldest_ms is not None and segment.oldest_ms < time.time() * 1000 - OLDEST_MS
+
+
+def _judged(one: Numbered) -> Numbered:
+    """Return a push to the list whose records are looked up before they are written; failed ones go to no site's."""
+    if one.push.source == "failed":
+        return one
+    return Numbered(replace(one.push, source="resends"), one.producer, one.seq)
+
+
+def _renumbered(whole: list[Numbered]) -> list[Numbered]:
+    """Return the pushes of a segment under a name that Redis cannot have forgotten: always the same, in their order."""
+    numbers: dict[str, int] = defaultdict(int)
+    renumbered = []
+    for one in whole:
+        numbers[one.push.site] += 1
+        renumbered.append(_judged(Numbered(one.push, f"{one.producer}~old", numbers[one.push.site])))
+    return renumbered
 
 
 def _set_aside(segment: Segment, place: int, damage: Damage, whole: list[Numbered]) -> Numbered | None:

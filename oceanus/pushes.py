@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Records of one site and minute. `last_ms`: when the newest was received, in milliseconds since 1970."""
+    """Records of one site and minute. `last_ms`: when the newest was received, in milliseconds since 1970.
+
+    `named`: their trackers have named them, and may send them again.
+    """
 
     site: str
     source: str
@@ -15,6 +18,7 @@ class Push:
     last_ms: int
     records: Sequence[bytes]
     alerts: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

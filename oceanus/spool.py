@@ -230,7 +230,7 @@ def _arguments(one: Numbered) -> list[Any]:
     push = one.push
     names = (push.source, f"pushed:{one.producer}", "ledger", "alerts", "live")
     keys = [*(key(push.site, name) for name in names), SITES, EPOCH]
-    accepted = push.source == "queue"
+    accepted = push.source != "failed"
     cap = ALERTS_CAP if push.alerts and accepted else 0
     counts = [push.minute, ACCEPTED if accepted else REJECTED, len(push.records), push.digest, push.last_ms]
     return [*keys, one.seq, cap, int(accepted), *counts, push.site, *push.records]

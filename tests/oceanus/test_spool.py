@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from oceanus import scripts
 from oceanus.errors import (
     ClaimChangedError,
+    NotOurTurnError,
     SpoolError,
     SpoolRefusedError,
     SpoolUnclearError,
@@ -733,6 +734,48 @@ def test_a_recovered_claim_leaves_its_stream_for_good(spool, look_inside):
     assert spool.assign(MINE, claim.token, "d.shop") is None
 
 
+def test_a_claim_tells_how_many_writers_have_died_with_one_of_its_rows(spool, look_inside):
+    fill(look_inside, 1, 3)
+    spool.register(MINE)
+    for _ in range(2):
+        spool.sort(MINE, spool.claim(MINE, 2, PLENTY).token, "tt")
+    spool.sort(MINE, spool.claim(MINE, 1, PLENTY).token, "t")
+
+    claim = spool.claim(MINE, 3, PLENTY)
+
+    assert (claim.rows, claim.tries) == ([b"3", b"2", b"1"], 3)
+    assert look_inside.hvals(key(SITE, "tries")) in ([b"3", b"2"], [b"2", b"3"])
+
+
+def test_what_waits_is_told_by_the_oldest_of_queue_and_claims_and_the_number_in_later(spool, look_inside):
+    fill(look_inside, 1, 5)
+    spool.register(MINE)
+    token = spool.claim(MINE, 4, PLENTY).token
+    spool.sort(MINE, token, "wkkw")
+    before = everything(look_inside)
+
+    waiting = spool.waiting(SITE)
+
+    assert waiting == ([b"5", b"2"], 2)
+    assert everything(look_inside) == before
+
+
+def test_a_list_of_one_writer_at_a_time_has_a_turn_that_ends_with_its_writer(spool, look_inside):
+    mine, other = (Holder(SITE, "resends", writer, writer) for writer in ("w1", "w2"))
+    for holder in (mine, other):
+        spool.register(holder)
+    look_inside.lpush(key(SITE, "resends"), b"1")
+
+    claims = [spool.claim(mine, 5, PLENTY).rows]
+    with pytest.raises(NotOurTurnError):
+        spool.claim(other, 5, PLENTY)
+    spool.sort(mine, spool.claim(mine, 0, 0).token, "b")
+    spool.forget(mine)
+    claims.append(spool.claim(other, 5, PLENTY).rows)
+
+    assert claims == [[b"1"], [b"1"]]
+
+
 def test_flags_for_another_number_of_rows_change_nothing(spool, look_inside):
     fill(look_inside, 1, 3)
     spool.register(MINE)
@@ -746,20 +789,23 @@ def test_flags_for_another_number_of_rows_change_nothing(spool, look_inside):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(flags=st.lists(st.sampled_from("kbfl"), min_size=1, max_size=30), waiting=st.integers(0, 5))
+@given(flags=st.lists(st.sampled_from("kbtwflr"), min_size=1, max_size=30), waiting=st.integers(0, 5))
 def test_whatever_the_flags_no_row_is_lost_or_doubled_and_all_keep_their_order(redis_server, spool, flags, waiting):
     client = redis_server.client()
     client.flushall()
     fill(client, 1, len(flags) + waiting)
     spool.register(MINE)
     claim = spool.claim(MINE, len(flags), PLENTY)
-    marked = {mark: [row for row, flag in zip(claim.rows, flags, strict=True) if flag == mark] for mark in "kbfl"}
+    marked = {mark: [row for row, flag in zip(claim.rows, flags, strict=True) if flag == mark] for mark in "kbtwflr"}
+    back = [row for row, flag in zip(claim.rows, flags, strict=True) if flag in "bt"]
 
     spool.sort(MINE, claim.token, "".join(flags), failed=marked["f"][::-1])
 
     newer = texts(len(flags) + 1, len(flags) + waiting)[::-1]
     assert rows_of(client, "claim:w1") == marked["k"]
-    assert rows_of(client, "queue") == newer + marked["b"]
+    assert rows_of(client, "queue") == newer + back
+    assert rows_of(client, "later") == marked["w"]
+    assert client.hlen(key(SITE, "tries")) == len(marked["t"])
     assert rows_of(client, "failed") == marked["f"]
 
 
@@ -1065,7 +1111,7 @@ class Wandering(RuleBasedStateMachine):
     def here(self) -> Counter[bytes]:
         """Return all records in queue, claims and failed list."""
         claims = [name.decode().partition("}:")[2] for name in self.client.keys("*:claim:*")]
-        return Counter(row for name in ("queue", "failed", *claims) for row in rows_of(self.client, name))
+        return Counter(row for name in ("queue", "later", "failed", *claims) for row in rows_of(self.client, name))
 
     def call(self, sent: Callable[[], object], takes: Sequence[bytes] = ()) -> object:
         """Send a call; whatever it answers, only `takes` may be gone after it, and nothing after an error."""
