@@ -1165,7 +1165,7 @@ class Wandering(RuleBasedStateMachine):
         if claim is None:
             return
         drop = bool(claim.stream) and data.draw(st.booleans(), "recover")
-        marks = "lb" if drop else "kf" if claim.stream else "kbf"
+        marks = "lbtw" if drop else "kf" if claim.stream else "kbfw"
         size = len(claim.rows)
         flags = "".join(data.draw(st.lists(st.sampled_from(marks), min_size=size, max_size=size), "flags"))
         failed = [row for row, flag in zip(claim.rows, flags, strict=True) if flag == "f"]
