@@ -1,6 +1,7 @@
 """Real parts for the tests: Redis and the local BigQuery, on free ports, in temporary folders, ended by process id.
 
-A part that a laptop lacks skips its tests; with CI=true it fails them.
+A part that a laptop lacks skips its tests; with CI=true it fails them. With LIVE_PROJECT_ID the tests that use a
+warehouse, and those alone, run against Google's BigQuery in that project (`make live`).
 """
 
 import os
@@ -22,6 +23,20 @@ from oceanus.errors import MisconfiguredError
 from oceanus.settings import RedisSettings, WarehouseSettings
 from oceanus.spool import Spool, connect
 from oceanus.warehouse import Catalog, Clients
+
+LIVE = os.environ.get("LIVE_PROJECT_ID", "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the tests for the BigQuery at hand: Google's (`live` and the common ones) or the local one (`local`)."""
+    if LIVE:
+        chosen = [item for item in items if "warehouse" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+    other, reason = ("local", "by what only the local BigQuery does") if LIVE else ("live", "needs LIVE_PROJECT_ID")
+    for item in items:
+        if item.get_closest_marker(other):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def absent(reason: str) -> None:
@@ -138,7 +153,13 @@ class LocalBigQuery:
 
 @pytest.fixture(scope="session")
 def local_bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBigQuery]:
-    """A local BigQuery for the whole session; give each test a dataset of its own."""
+    """A local BigQuery for the whole session, or Google's; give each test a dataset of its own."""
+    if LIVE:
+        told = {
+            name: os.environ[name] for name in ("BQ_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS") if name in os.environ
+        }
+        yield LocalBigQuery({"PROJECT_ID": LIVE} | told)
+        return
     folder = tmp_path_factory.mktemp("bigquery")
     port, grpc_port = parts.free_port(), parts.free_port()
     try:
@@ -178,7 +199,11 @@ class Warehouse:
 
 
 @pytest.fixture(name="warehouse")
-def _warehouse(local_bigquery: LocalBigQuery) -> Warehouse:
+def _warehouse(local_bigquery: LocalBigQuery) -> Iterator[Warehouse]:
     environ = local_bigquery.environ | {"DATA_SET": f"t_{secrets.token_hex(6)}"}
     read = settings.read(WarehouseSettings, environ)
-    return Warehouse(read, warehouse.connect(read), environ)
+    clients = warehouse.connect(read)
+    yield Warehouse(read, clients, environ)
+    if LIVE:
+        for name in (read.dataset, f"{read.dataset}_failed"):
+            clients.rest.delete_dataset(f"{LIVE}.{name}", delete_contents=True, not_found_ok=True)
