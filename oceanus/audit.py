@@ -217,10 +217,15 @@ def _verdict(bucket: str, before: Totals | None, after: Totals, landed: Landed, 
     elif right:
         verdict = "agrees"
     else:
-        # of the epoch's own day an older Redis may have counted a part; in its own minute it would be an alarm
-        earlier = bucket < epoch if len(bucket) == len(epoch) else bucket <= epoch[: len(bucket)]
-        verdict = "before epoch" if earlier else "differs"
+        verdict = "before epoch" if _is_earlier(bucket, epoch, after, landed) else "differs"
     return Verdict(bucket=bucket, verdict=verdict, counted=after, landed=landed)
+
+
+def _is_earlier(bucket: str, epoch: str, counted: Totals, landed: Landed) -> bool:
+    """Say whether an older Redis may have counted what this one has not: of its own minute only rows more than ours."""
+    if bucket == epoch:
+        return counted.is_ended and landed.rows == landed.ids > counted.settled
+    return bucket < epoch if len(bucket) == len(epoch) else bucket <= epoch[: len(bucket)]
 
 
 def _by_day[T](minutes: Mapping[str, T]) -> dict[str, dict[str, T]]:

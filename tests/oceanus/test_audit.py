@@ -104,6 +104,18 @@ def test_minutes_before_the_epoch_are_never_wrong() -> None:
     assert right.verdict == "agrees"
 
 
+@pytest.mark.parametrize(
+    ("landed", "verdict"),
+    [(Landed(5, 5, 35), "before epoch"), (Landed(1, 1, 7), "differs"), (Landed(5, 4, 35), "differs")],
+)
+def test_of_its_own_minute_a_new_redis_excuses_only_rows_of_the_older_one(landed: Landed, verdict: str) -> None:
+    own = ledger(totals(2, 2), epoch_ms=1_795_341_630_000)  # 2026-11-22 10:00:30
+
+    found = audit.judge(own, own, {MINUTE: landed}, {DAY})
+
+    assert verdicts(found) == [(DAY, "partly"), (MINUTE, verdict)]
+
+
 def test_days_whose_minutes_are_forgotten_are_judged_whole() -> None:
     old = replace(ledger(totals(10, 10)), minutes={})
 

@@ -1,11 +1,18 @@
 """The prover: it asks for what has changed or is not settled, keeps the gauges, and no trouble ends it."""
 
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from management import parts
 from oceanus import sites
 from oceanus.audit import Alarm, SiteAudit, Verdict
 from oceanus.errors import SpoolUnclearError, WarehouseUnclearError
@@ -153,3 +160,58 @@ def test_it_ends_when_it_is_told_to(auditor, prover):
     keep_proving(prover, stop, 3600)
 
     assert auditor.asked == []
+
+
+# --- as a process
+
+
+def served(warehouse, line: str, **variables: str) -> str:
+    """Run table_manager until its /metrics have a line that begins so, and return them; it must end well."""
+    port = parts.free_port()
+    environ = dict(os.environ) | warehouse.environ | {"SITES_FILE": str(sites.SAMPLE), "PORT": str(port)} | variables
+    with subprocess.Popen([sys.executable, "-m", "table_manager"], env=environ) as process:
+        try:
+            return until_told(f"http://127.0.0.1:{port}/metrics", line)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+def until_told(url: str, line: str) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            told = httpx.get(url, timeout=5).text
+        except httpx.TransportError:
+            told = ""
+        if any(one.startswith(line) for one in told.splitlines()):
+            return told
+        time.sleep(0.1)
+    raise AssertionError(f"no {line}")
+
+
+def test_a_running_table_manager_tells_what_is_missing(warehouse, redis_server):
+    client, today = redis_server.client(), "20261122"
+    client.set("oceanus:ledger:epoch", 1_700_000_000_000)
+    client.hset("oceanus:{bizocean}:ledger", mapping={f"{today}a": 3, f"{today}ad": 9, f"{today}s": 3, f"{today}sd": 9})
+    client.close()
+
+    told = served(warehouse, 'oceanus_audit_missing{site="bizocean"} 3.0', **redis_server.environ)
+
+    assert 'oceanus_audit_doubled{site="bizocean"} 0.0' in told
+
+
+def test_without_a_redis_the_tables_are_kept_and_the_audit_is_a_failure(warehouse):
+    away = {"REDIS_PD_SERVICE_HOST": "127.0.0.1", "REDIS_PD_SERVICE_PORT": str(parts.free_port())}
+
+    served(warehouse, "oceanus_table_manager_last_round_timestamp_seconds 1.", **away)
+    told = served(warehouse, "oceanus_audit_failures_total 1.0", **away)
+
+    assert warehouse.catalog.find(f"{warehouse.settings.dataset}.audit") is not None
+    assert "oceanus_audit_checked_timestamp_seconds 0.0" in told
+
+
+def test_it_never_audits_where_it_is_told_so(warehouse):
+    told = served(warehouse, "oceanus_table_manager_last_round_timestamp_seconds 1.", AUDIT_SECONDS="0")
+
+    assert "oceanus_audit" not in told
