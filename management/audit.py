@@ -1,176 +1,140 @@
-"""The audit: does every accepted beacon stand in its table exactly once? Pure but for `show`.
-
-Redis counts what was accepted, settled and failed, by minute and with a digest (the sum of the ids' last 32 bits).
-BigQuery counts what stands there. A minute is judged only if its counts stood still while BigQuery was asked and
-nothing of it is in flight; then rows and digest must be the ledger's. What is in flight must lie in queue and claims,
-so that a loss inside Redis shows too. Minutes of before this Redis' epoch can be proven right, but never wrong.
-"""
+"""The command's side of the audit: all sites and arms asked once, then told as a table with sentences, or as JSON."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from management import grid
-from oceanus import records
-from oceanus.ledger import Totals
-from oceanus.spool import Ledger
-from oceanus.warehouse import Landed
+from management import grid, status
+from management.status import Journal
+from oceanus.audit import COUNTS, Alarm, SiteAudit, Verdict, total
+from oceanus.auditor import Auditor, Choose
+from oceanus.errors import WarehouseError
+from oceanus.ledger import Ledger
+from oceanus.sites import Site
+from oceanus.spool import Spool
 
-NOTHING = Landed(0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is known of one minute (YYYYMMDDHHMM) or day (YYYYMMDD): agrees, open, differs, or before epoch."""
-
-    bucket: str
-    verdict: str
-    counted: Totals
-    landed: Landed
-
-    @property
-    def missing(self) -> int:
-        """Return how many settled records do not stand in the table."""
-        if self.verdict != "differs":
-            return 0
-        fewer = self.counted.settled - self.landed.ids
-        return max(fewer, 1 if self.landed.rows == self.landed.ids == self.counted.settled else 0)
-
-    @property
-    def doubled(self) -> int:
-        """Return how many rows stand there more than once, or without having been accepted."""
-        if self.verdict != "differs":
-            return 0
-        return self.landed.rows - self.landed.ids + max(0, self.landed.ids - self.counted.settled)
+_COLUMNS = ("accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteAudit:
-    """One site: its counts, and the verdicts by which they were judged."""
+class Found:
+    """What an audit has found. `removed`: how many records the sites have that sites.yaml does not declare.
 
-    accepted: int = 0
-    landed: int = 0
-    failed: int = 0
-    waiting: int = 0
-    missing: int = 0
-    doubled: int = 0
-    foreign: int = 0
-    verdicts: list[Verdict] = field(default_factory=list)
+    `arms` is its journal, None where arms was not asked or did not answer; `troubles` are those of no single site.
+    """
+
+    sites: Mapping[str, SiteAudit]
+    removed: Mapping[str, int]
+    alarms: Sequence[Alarm]
+    arms: Journal | None
+    troubles: Sequence[str] = ()
 
     @property
     def differs(self) -> bool:
-        """Say whether something is missing or doubled."""
-        return bool(self.missing or self.doubled)
+        """Say whether a beacon is missing or doubled somewhere."""
+        return any(one.differs for one in self.sites.values())
+
+    @property
+    def is_right(self) -> bool:
+        """Say whether nothing that was asked is wrong; an unknown journal proves nothing, and is no difference."""
+        hindered = self.troubles or any(one.troubles for one in self.sites.values())
+        return not (self.differs or hindered or self.alarms or any(self.removed.values()))
 
 
-def judge(before: Ledger, after: Ledger, landed: Mapping[str, Landed]) -> SiteAudit:
-    """Judge a site by its ledger before and after BigQuery was asked, and by what stands there by minute."""
-    verdicts = list(_verdicts(before, after, landed))
-    days = after.days.values()
-    in_flight = sum(day.in_flight for day in days)
-    stood_still = before.days == after.days
-    lost = max(0, in_flight - after.waiting) if stood_still else 0
-    return SiteAudit(
-        accepted=sum(day.accepted for day in days),
-        landed=sum(minute.ids for name, minute in landed.items() if name),
-        failed=sum(day.failed for day in days),
-        waiting=in_flight,
-        missing=lost + sum(one.missing for one in verdicts),
-        doubled=sum(one.doubled for one in verdicts),
-        foreign=landed.get("", NOTHING).rows,
-        verdicts=verdicts,
-    )
+def find(auditor: Auditor, spool: Spool, declared: Mapping[str, Site], choose: Choose, arms: Journal | None) -> Found:
+    """Audit every site, those too that sites.yaml does not declare any more; raises SpoolError if Redis is away."""
+    sites = {name: auditor.audit(site, choose) for name, site in declared.items()}
+    removed = {name: _left(spool, name) for name in sorted(spool.sites() - set(declared))}
+    try:
+        return Found(sites=sites, removed=removed, alarms=auditor.alarms(), arms=arms)
+    except WarehouseError as exc:
+        trouble = f"the epoch that was acknowledged last cannot be read: {exc}"
+        return Found(sites=sites, removed=removed, alarms=[], arms=arms, troubles=[trouble])
 
 
-def total(every: Iterable[SiteAudit]) -> SiteAudit:
-    """Return all sites together."""
-    audits = list(every)
-    names = ("accepted", "landed", "failed", "waiting", "missing", "doubled", "foreign")
-    return SiteAudit(**{name: sum(getattr(one, name) for one in audits) for name in names})
+def last_days(count: int | None) -> Choose:
+    """Return the choice of the last `count` days with records; None: of all."""
+
+    def choose(ledger: Ledger) -> list[str]:
+        return sorted(ledger.days)[-count if count else 0 :]
+
+    return choose
 
 
-def rows(name: str, audit: SiteAudit, now_us: int, epoch_ms: int | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table `audit` for a site."""
-    epoch = None if epoch_ms is None else records.time_text(epoch_ms * 1000)
-    for one in audit.verdicts:
-        yield {
-            "dt": now_us,
-            "site": name,
-            "bucket": _micros(one.bucket),
-            "span": "minute" if len(one.bucket) == 12 else "day",
-            "verdict": one.verdict,
-            "accepted": one.counted.accepted,
-            "settled": one.counted.settled,
-            "failed": one.counted.failed,
-            "in_flight": one.counted.in_flight,
-            "rows": one.landed.rows,
-            "missing": one.missing,
-            "doubled": one.doubled,
-            "epoch": epoch,
-            "eid": records.mint(now_us),
-        }
-
-
-def show(audits: Mapping[str, SiteAudit], form: str, out: TextIO) -> None:
+def show(found: Found, form: str, out: TextIO) -> None:
     """Print the audit as a table with the buckets that differ, or as JSON."""
-    whole = total(audits.values())
+    whole = total(found.sites.values())
     if form == "json":
-        told = {"sites": {name: _told(one) for name, one in audits.items()}, "total": _told(whole)}
+        told = {
+            "sites": {name: _told(one) for name, one in found.sites.items()},
+            "total": _told(whole),
+            "removed": found.removed,
+            "alarms": [one.sentence for one in found.alarms],
+            "arms": status.told(found.arms),
+        }
         print(json.dumps(told, indent=2), file=out)
         return
-    names = ("accepted", "landed", "failed", "waiting", "missing", "doubled")
-    lines = [
-        [name, *(str(getattr(one, member)) for member in names)] for name, one in (*audits.items(), ("total", whole))
-    ]
-    for line in grid.plain(("site", *names), lines, [False, *[True] * len(names)]):
+    every = (*found.sites.items(), ("total", whole))
+    lines = [[name, *(str(getattr(one, member)) for member in _COLUMNS)] for name, one in every]
+    for line in grid.plain(("site", *_COLUMNS), lines, [False, *[True] * len(_COLUMNS)]):
         print(line, file=out)
-    for name, one in audits.items():
-        for verdict in one.verdicts:
-            if verdict.verdict == "differs":
-                print(f"{name} {verdict.bucket}: {_sentence(verdict)}", file=out)
-    print(f"audit: {'differs' if whole.differs else 'agrees'}", file=out)
+    for name, one in found.sites.items():
+        for sentence in _sentences(one):
+            print(f"{name}{sentence}", file=out)
+    print(f"audit: {_outcome(found)}", file=out)
 
 
-def _verdicts(before: Ledger, after: Ledger, landed: Mapping[str, Landed]) -> Iterator[Verdict]:
-    """Yield a verdict for each day that agrees as a whole, and for each minute of the others that are still known."""
-    epoch = "" if after.epoch_ms is None else records.minute(records.time_text(after.epoch_ms * 1000))
-    for day, counted in sorted(after.days.items()):
-        whole = _verdict(day, before.days.get(day), counted, _of_day(day, landed), epoch)
-        minutes = {name: one for name, one in after.minutes.items() if name.startswith(day)}
-        if whole.verdict == "agrees" or sum(one.accepted for one in minutes.values()) != counted.accepted:
-            yield whole
-            continue
-        for name in sorted(minutes.keys() | {name for name in landed if name.startswith(day)}):
-            now = minutes.get(name, Totals())
-            yield _verdict(name, before.minutes.get(name, Totals()), now, landed.get(name, NOTHING), epoch)
+def remarks(found: Found, sites_file: str) -> list[str]:
+    """Return what an operator has to know beside the counts, a line each."""
+    return [
+        *(f"{name}: {trouble}" for name, one in found.sites.items() for trouble in one.troubles),
+        *found.troubles,
+        *status.stranded_lines({name: count for name, count in found.removed.items() if count}, sites_file),
+        *(f"alarm: {one.sentence}" for one in found.alarms),
+        *(["see `oceanus audit --help` for what to check before --acknowledge"] if found.alarms else []),
+        *_journal_lines(found.arms),
+    ]
 
 
-def _verdict(bucket: str, before: Totals | None, after: Totals, landed: Landed, epoch: str) -> Verdict:
-    ended = after.accepted_digest == after.settled_digest + after.failed_digest
-    right = ended and landed.rows == landed.ids == after.settled and landed.digest == after.settled_digest
-    if before != after or after.in_flight:
-        verdict = "open"
-    elif right:
-        verdict = "agrees"
-    else:
-        # of the epoch's own day an older Redis may have counted a part; in its own minute it would be an alarm
-        earlier = bucket < epoch if len(bucket) == len(epoch) else bucket <= epoch[: len(bucket)]
-        verdict = "before epoch" if earlier else "differs"
-    return Verdict(bucket=bucket, verdict=verdict, counted=after, landed=landed)
+def _left(spool: Spool, name: str) -> int:
+    """Return how many records of a removed site are in Redis, or should be there by its ledger."""
+    return max(status.waiting(spool.look(name)), spool.ledger(name).whole.in_flight)
 
 
-def _of_day(day: str, landed: Mapping[str, Landed]) -> Landed:
-    found = [one for name, one in landed.items() if name.startswith(day)]
-    return Landed(sum(one.rows for one in found), sum(one.ids for one in found), sum(one.digest for one in found))
+def _outcome(found: Found) -> str:
+    if found.differs:
+        return "differs"
+    if not found.is_right:
+        return "not proven"
+    if found.arms is None:
+        return "agrees, as far as Redis has counted"
+    return f"agrees, but for {found.arms} in arms' journal" if found.arms.records else "agrees"
+
+
+def _journal_lines(arms: Journal | None) -> list[str]:
+    if arms is None:
+        return ["not proven: what arms has in its journal: arms did not answer, or nothing says where it is"]
+    return [f"not counted yet: {arms} in arms' journal, until Redis takes them"] if arms.records else []
 
 
 def _told(one: SiteAudit) -> dict[str, Any]:
-    told = asdict(one) | {"differs": [asdict(verdict) for verdict in one.verdicts if verdict.verdict == "differs"]}
-    told["open"] = [verdict.bucket for verdict in one.verdicts if verdict.verdict == "open"]
-    del told["verdicts"]
-    return told
+    told: dict[str, Any] = {name: getattr(one, name) for name in COUNTS}
+    told["differs"] = [
+        asdict(verdict) | {"missing": verdict.missing, "doubled": verdict.doubled} for verdict in _named(one, "differs")
+    ]
+    told["open"] = [verdict.bucket for verdict in _named(one, "open")]
+    return told | {"lost": one.lost, "troubles": one.troubles}
+
+
+def _named(one: SiteAudit, verdict: str) -> list[Verdict]:
+    return [each for each in one.verdicts if each.verdict == verdict]
+
+
+def _sentences(one: SiteAudit) -> list[str]:
+    differing = [f" {each.bucket}: {_sentence(each)}" for each in _named(one, "differs")]
+    lost = [f": {one.lost} of {one.waiting} in flight are nowhere in Redis: missing"] if one.lost else []
+    return differing + lost
 
 
 def _sentence(one: Verdict) -> str:
@@ -178,8 +142,3 @@ def _sentence(one: Verdict) -> str:
         f"{one.counted.settled} settled, {one.landed.rows} rows of {one.landed.ids} ids:"
         f" {one.missing} missing, {one.doubled} doubled"
     )
-
-
-def _micros(bucket: str) -> int:
-    parsed = datetime.strptime(bucket, "%Y%m%d%H%M" if len(bucket) == 12 else "%Y%m%d").replace(tzinfo=UTC)
-    return int(parsed.timestamp()) * 1_000_000

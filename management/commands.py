@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from management import audit, check, replay, running, sql, status
 from management.up import up
 from oceanus import settings, sites, warehouse
+from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError, OceanusError, WarehouseError
 from oceanus.settings import UpSettings
 from oceanus.sites import Site
 from oceanus.spool import Spool, connect
 from oceanus.tables import Naming
-from oceanus.warehouse import Landed
 from oceanus.warehouse.clients import check as check_warehouse
 
 _STATUS_HELP = f"""Show what waits and what has landed, by site.
@@ -172,8 +173,7 @@ def status_command(ctx: click.Context, form: str) -> None:
     declared = sites.load(sites_file)
     spool = Spool(connect(running.redis(environ)))
     looks = {name: spool.look(name) for name in [*declared, *sorted(spool.sites() - set(declared))]}
-    metrics = running.arms_metrics(environ)
-    in_journal = None if metrics is None else status.ask_arms(metrics)
+    in_journal = status.ask_arms(running.arms_metrics(environ))
     now_us = time.time_ns() // 1000
     removed = status.stranded(looks, declared)
     status.show(
@@ -188,58 +188,42 @@ def status_command(ctx: click.Context, form: str) -> None:
 @oceanus.command("audit", epilog="Example: oceanus audit --format json")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--max-bytes", type=_Bytes(), default="10GB", show_default=True, help="Refuse to read more, per table.")
+@click.option("--days", type=click.IntRange(min=1), help="Judge only the last days with records; else all of them.")
+@click.option("--acknowledge", is_flag=True, help="Accept the alarms: a new Redis, and pushes that it had forgotten.")
 @click.pass_context
-def audit_command(ctx: click.Context, form: str, max_bytes: int) -> None:
+def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | None, acknowledge: bool) -> None:
     """Prove that every accepted beacon is one row.
 
-    Exits 1 where one is missing or doubled. Compares what Redis has counted, by minute and digest, with what BigQuery
-    holds, and writes its verdicts to the table `audit`. Minutes of which something is in flight are open, and judged
-    the next time.
+    Exits 1 where one is missing or doubled, something could not be judged, a removed site has records, or an alarm
+    stands. Compares what Redis has counted, by minute and digest, with what BigQuery holds, and writes its verdicts to
+    the table `audit`. Minutes of which something is in flight are open, and judged the next time. What is in arms'
+    journal is not counted yet: it is named, and no difference.
+
+    An alarm is what no count can show: a Redis that is new, or that has forgotten what it had acknowledged. Before
+    --acknowledge, find out why. Was Redis emptied, replaced, or started on another disk or an older copy? Is its real
+    disk still there? What lay in Redis then may be lost, or, on an older copy, be written twice. Minutes of before a
+    new Redis are not judged any more.
     """
     environ = settings.environment()
-    declared = sites.load(running.sites_file(environ))
+    sites_file = running.sites_file(environ)
+    declared = sites.load(sites_file)
     chosen = running.warehouse(environ)
-    clients = warehouse.connect(chosen)
-    spool, queries = Spool(connect(running.redis(environ))), warehouse.Queries(clients, chosen.dataset)
-    naming, audits = Naming(chosen.dataset, chosen.table_prefix), {}
-    verdicts: list[dict[str, Any]] = []
-    for name, site in declared.items():
-        before = spool.ledger(name)
-        landed = _landed(queries, naming, site, sorted(before.days), max_bytes)
-        after = spool.ledger(name)
-        audits[name] = audit.judge(before, after, landed)
-        verdicts += audit.rows(name, audits[name], time.time_ns() // 1000, after.epoch_ms)
-    audit.show(audits, form, sys.stdout)
-    _write_verdicts(warehouse.Writer(clients), naming, verdicts)
-    metrics = running.arms_metrics(environ)
-    in_journal = None if metrics is None else status.ask_arms(metrics)
-    if in_journal != 0:
-        _say([f"not counted yet: {'arms was not asked for its journal' if in_journal is None else in_journal}"])
-    ctx.exit(1 if any(one.differs for one in audits.values()) else 0)
-
-
-def _landed(
-    queries: warehouse.Queries, naming: Naming, site: Site, days: list[str], max_bytes: int
-) -> dict[str, Landed]:
-    """Return what stands in a site's table, or in its tables of these days, by minute."""
-    if not days:
-        return {}
-    timed = site.table.form != "daily"
-    first = [f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in days]
-    paths = {naming.path(site, day) for day in first}
-    landed: dict[str, Landed] = {}
-    for path in sorted(paths):
-        landed |= queries.count(path, days, timed, max_bytes)
-    return landed
-
-
-def _write_verdicts(writer: warehouse.Writer, naming: Naming, verdicts: list[dict[str, Any]]) -> None:
-    """Leave the verdicts where any analyst can read them; who may only read can audit all the same."""
+    clients, naming = warehouse.connect(chosen), Naming(chosen.dataset, chosen.table_prefix)
+    spool = Spool(connect(running.redis(environ)))
+    auditor = Auditor(spool, warehouse.Queries(clients, chosen.dataset), warehouse.Writer(clients), naming, max_bytes)
+    arms = status.ask_arms(running.arms_metrics(environ))
+    found = audit.find(auditor, spool, declared, audit.last_days(days), arms)
+    if acknowledge:
+        auditor.acknowledge(found.alarms)
+        _say([f"acknowledged: {one.sentence}" for one in found.alarms] or ["there is no alarm to acknowledge"])
+        found = replace(found, alarms=[])
+    audit.show(found, form, sys.stdout)
+    _say(audit.remarks(found, sites_file))
     try:
-        if verdicts:
-            writer.write(naming.audit, writer.create_stream(naming.audit.path), 0, verdicts)
-    except WarehouseError as exc:
+        auditor.write()
+    except WarehouseError as exc:  # who may only read can audit all the same
         _say([f"the verdicts are not written to {naming.audit.path}: {exc}"])
+    ctx.exit(0 if found.is_right else 1)
 
 
 def _swallow(name: str, sites_file: str) -> Site:

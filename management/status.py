@@ -19,6 +19,8 @@ from oceanus.spool import Look
 _SETTLED = re.compile(r"\d{8}s")
 _FAILED = re.compile(r"\d{8}[fx]")  # x: rejected by the rules at arms; f: refused by BigQuery
 _JOURNALLED = "oceanus_arms_journalled"
+_JOURNAL_BYTES = "oceanus_arms_journal_bytes"
+_JOURNAL_AGE = "oceanus_arms_journal_age_seconds"
 
 LEGEND = """\b
 Columns:
@@ -42,6 +44,19 @@ class SiteStatus:
     oldest_seconds: float | None
     landed: int
     last_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What waits in arms' journal; `age_seconds` is that of the oldest beacon, None where there is none."""
+
+    records: int
+    bytes: int
+    age_seconds: float | None
+
+    def __str__(self) -> str:
+        oldest = "" if self.age_seconds is None else f", oldest {age(self.age_seconds)}"
+        return f"{counted(self.records, 'beacon')}{oldest}"
 
 
 def site_status(look: Look, now_us: int) -> SiteStatus:
@@ -91,41 +106,59 @@ def stranded_lines(removed: Mapping[str, int], sites_file: str) -> list[str]:
     ]
 
 
-def journalled(metrics: str) -> int:
-    """Return how many beacons arms keeps in its journal, by what it tells at /metrics; 0 where it has none."""
-    families = text_string_to_metric_families(metrics)
-    samples = [one.value for family in families for one in family.samples if one.name == _JOURNALLED]
-    return round(sum(value for value in samples if math.isfinite(value)))
+def journal(metrics: str) -> Journal:
+    """Return what arms keeps in its journal, by what it tells at /metrics; nothing where it has none."""
+    found: dict[str, list[float]] = {_JOURNALLED: [], _JOURNAL_BYTES: [], _JOURNAL_AGE: []}
+    for family in text_string_to_metric_families(metrics):
+        for one in family.samples:
+            if one.name in found and math.isfinite(one.value):
+                found[one.name].append(one.value)
+    waiting = round(sum(found[_JOURNALLED]))
+    oldest = max(found[_JOURNAL_AGE], default=None) if waiting else None
+    return Journal(records=waiting, bytes=round(sum(found[_JOURNAL_BYTES])), age_seconds=oldest)
 
 
-def ask_arms(url: str) -> int | None:
-    """Return how many beacons are in arms' journal; None if arms does not answer."""
+def ask_arms(url: str | None) -> Journal | None:
+    """Return what is in arms' journal; None if arms does not answer, or nobody knows where it is."""
+    if url is None:
+        return None
     try:
         answer = httpx.get(url, timeout=5, trust_env=False)
-        return journalled(answer.raise_for_status().text)
+        return journal(answer.raise_for_status().text)
     except (httpx.HTTPError, ValueError):
         return None
 
 
+def told(in_journal: Journal | None) -> dict[str, float | None]:
+    """Return arms' journal as the JSON of `status` and `audit` has it; all null if it is unknown."""
+    if in_journal is None:
+        return {"journalled": None, "journal_bytes": None, "journal_age_seconds": None}
+    return {
+        "journalled": in_journal.records,
+        "journal_bytes": in_journal.bytes,
+        "journal_age_seconds": in_journal.age_seconds,
+    }
+
+
 def show(
-    sites: Mapping[str, SiteStatus], removed: Iterable[str], in_journal: int | None, form: str, out: TextIO
+    sites: Mapping[str, SiteStatus], removed: Iterable[str], in_journal: Journal | None, form: str, out: TextIO
 ) -> None:
     """Write the status as `json` or as a `table`."""
     if form == "json":
         every = {name: asdict(one) for name, one in sites.items()}
-        whole = {"sites": every, "total": asdict(total(sites.values())), "arms": {"journalled": in_journal}}
+        whole = {"sites": every, "total": asdict(total(sites.values())), "arms": told(in_journal)}
         out.write(json.dumps(whole, indent=2) + "\n")
         return
     _table(sites, set(removed), in_journal, out)
 
 
-def _table(sites: Mapping[str, SiteStatus], removed: set[str], in_journal: int | None, out: TextIO) -> None:
+def _table(sites: Mapping[str, SiteStatus], removed: set[str], in_journal: Journal | None, out: TextIO) -> None:
     names = ("site", "queue", "claimed", "failed", "oldest", "landed", "last")
     rows = [[f"{name} (not in sites.yaml)" if name in removed else name, *_cells(one)] for name, one in sites.items()]
     rows.append(["total", *_cells(total(sites.values()))])
     for line in grid.plain(names, rows, [False] + [True] * 6):
         out.write(line + "\n")
-    out.write(f"arms' journal: {'unknown' if in_journal is None else in_journal}\n")
+    out.write(f"arms' journal: {in_journal or 'unknown'}\n")
 
 
 def _cells(one: SiteStatus) -> list[str]:

@@ -29,19 +29,24 @@ end
 """
 
 # Every push names its site and opens the ledger's epoch, so that a Redis that was emptied under arms is known again.
-# KEYS list pushed ledger alerts live sites epoch
-# ARGV seq alerts_cap publish minute kind count digest last_ms site records..
+# A gap below the first number of this flight is an alarm that stays until a person acknowledges it; one within the
+# flight is but the refusal of the push before it. The epoch is Redis' own time: what a journal brings is older.
+# KEYS list pushed ledger alerts live sites epoch alarms
+# ARGV seq alerts_cap publish minute kind count digest last_ms site first records..
 PUSH = """
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
 local seq = tonumber(ARGV[1])
 if seq <= last then return 'DUP' end
-if seq > last + 1 then return 'GAP' end
+if seq > last + 1 then
+  if last + 1 < tonumber(ARGV[10]) then redis.pcall('HSETNX', KEYS[8], 'gap:' .. ARGV[9], ARGV[8]) end
+  return 'GAP'
+end
 for _, key in ipairs({KEYS[1], KEYS[4]}) do
   local t = redis.call('TYPE', key).ok
   if t ~= 'list' and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no list') end
 end
 local cap = tonumber(ARGV[2])
-for i = 10, #ARGV, 1000 do
+for i = 11, #ARGV, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
   if cap > 0 then redis.call('LPUSH', KEYS[4], unpack(ARGV, i, math.min(i + 999, #ARGV))) end
 end
@@ -55,9 +60,10 @@ end
 redis.pcall('EXPIRE', hour, 691200)
 redis.pcall('HSET', KEYS[3], 'last', ARGV[8])
 redis.pcall('SADD', KEYS[6], ARGV[9])
-redis.pcall('SET', KEYS[7], ARGV[8], 'NX')
+local now = redis.call('TIME')
+redis.pcall('SET', KEYS[7], string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)), 'NX')
 if ARGV[3] == '1' then
-  for i = 10, #ARGV do redis.pcall('PUBLISH', KEYS[5], ARGV[i]) end
+  for i = 11, #ARGV do redis.pcall('PUBLISH', KEYS[5], ARGV[i]) end
 end
 return 'OK'
 """
@@ -245,3 +251,28 @@ redis.call('SREM', KEYS[5], ARGV[2])
 return 'OK'
 """
 )
+
+# Everything of a site that is in flight, by its lists and by its ledger, at one moment. Changes nothing.
+# KEYS ledger, then a list and its workers for each; ARGV for each list what stands before a writer's claim
+# -> records in lists and claims, the ledger (nil if that is no hash)
+WEIGH = """
+local n = 0
+for i = 2, #KEYS, 2 do
+  n = n + redis.call('LLEN', KEYS[i])
+  for _, writer in ipairs(redis.call('SMEMBERS', KEYS[i + 1])) do
+    n = n + redis.call('LLEN', ARGV[i / 2] .. writer)
+  end
+end
+local t = redis.call('TYPE', KEYS[1]).ok
+if t ~= 'hash' and t ~= 'none' then return {n} end
+return {n, redis.call('HGETALL', KEYS[1])}
+"""
+
+# Alarms that a person has seen: those that are still as they were shown.
+# KEYS alarms; ARGV name value..
+ACKNOWLEDGE = """
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return 'OK'
+"""

@@ -214,9 +214,10 @@ class R2bqSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableManagerSettings:
-    """The keeper of tables."""
+    """The keeper of tables, which audits too."""
 
     log: LogSettings
+    redis: RedisSettings
     sites: SitesSettings
     warehouse: WarehouseSettings
     internal: tuple[Network, ...] = var(
@@ -224,6 +225,7 @@ class TableManagerSettings:
     )
     port: int = var("PORT", "8082", port, "port of /metrics and /hc")
     interval_seconds: float = var("INTERVAL_SECOND", "30", number, "seconds between two looks")
+    audit_seconds: int = var("AUDIT_SECONDS", "3600", natural, "seconds between two audits for /metrics; 0: never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,18 +30,21 @@ from oceanus.errors import (
     SpoolUnsafeError,
     WriterGoneError,
 )
-from oceanus.ledger import ACCEPTED, REJECTED, Count, Totals, totals
+from oceanus.ledger import ACCEPTED, KINDS, REJECTED, Count, Ledger, Totals, added, day_of, is_day, totals
 from oceanus.pushes import Numbered, Push
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
-LISTS = ("queue", "later", "resends", "failed")  # what r2bq drains
-ALONE = ("resends",)  # lists that one writer at a time claims from
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
+COUNTED = ("queue", "later", "resends")  # the lists of accepted records: what is in flight lies here or in a claim
+LISTS = (*COUNTED, "failed")  # what r2bq drains
+ALONE = ("resends",)  # lists that one writer at a time claims from
+NAME_SECONDS = 14 * 86_400  # Redis remembers a producer's last number for 30 days
 SITES = "oceanus:sites"
 EPOCH = "oceanus:ledger:epoch"
+ALARMS = "oceanus:alarms"
 NEEDED = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -106,18 +109,11 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What this Redis has counted for a site: by day (YYYYMMDD), by minute (YYYYMMDDHHMM), and what is in flight."""
-
-    days: dict[str, Totals]
-    minutes: dict[str, Totals]
-    waiting: int
-    epoch_ms: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A site as `oceanus status` shows it, straight from Redis; `waiting_failed` counts that list's claims too."""
+    """A site as `oceanus status` shows it, straight from Redis: `queue` all counted lists, `claimed` their claims.
+
+    `waiting_failed` counts that list's claims too.
+    """
 
     queue: int
     claimed: int
@@ -146,9 +142,12 @@ class Pusher:
         """Go on under a new name, its numbers beginning with 1."""
         self._producer = new_id(self._host, self._pid)
         self._seq: dict[str, int] = {}
+        self._named = time.monotonic()
 
     def number(self, pushes: Sequence[Push]) -> list[Numbered]:
         """Return the pushes with their numbers; each site has a sequence of its own."""
+        if time.monotonic() - self._named > NAME_SECONDS:  # or a rare site's next push would look like a gap
+            self.renew()
         return [Numbered(one, self._producer, self._next(one.site)) for one in pushes]
 
     async def push(self, pushes: Sequence[Push], seconds: float) -> list[SpoolRefusedError | None]:
@@ -212,11 +211,15 @@ class Pusher:
         return self._seq[site]
 
     async def _fly(self, numbered: Sequence[Numbered], deadline: float) -> list[object]:
+        first: dict[tuple[str, str], int] = {}
+        for one in numbered:
+            place = (one.producer, one.push.site)
+            first[place] = min(one.seq, first.get(place, one.seq))
         while True:
             try:
                 pipe = self._client.pipeline(transaction=False)
                 for one in numbered:
-                    pipe.eval(scripts.PUSH, 7, *_arguments(one))
+                    pipe.eval(scripts.PUSH, 8, *_arguments(one, first[one.producer, one.push.site]))
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                     return await pipe.execute(raise_on_error=False)
             except (redis.RedisError, TimeoutError) as exc:
@@ -226,14 +229,14 @@ class Pusher:
                 await asyncio.sleep(0.05)
 
 
-def _arguments(one: Numbered) -> list[Any]:
+def _arguments(one: Numbered, first: int) -> list[Any]:
     push = one.push
     names = (push.source, f"pushed:{one.producer}", "ledger", "alerts", "live")
-    keys = [*(key(push.site, name) for name in names), SITES, EPOCH]
+    keys = [*(key(push.site, name) for name in names), SITES, EPOCH, ALARMS]
     accepted = push.source != "failed"
     cap = ALERTS_CAP if push.alerts and accepted else 0
     counts = [push.minute, ACCEPTED if accepted else REJECTED, len(push.records), push.digest, push.last_ms]
-    return [*keys, one.seq, cap, int(accepted), *counts, push.site, *push.records]
+    return [*keys, one.seq, cap, int(accepted), *counts, push.site, first, *push.records]
 
 
 def _refusal(one: Push, answer: object) -> SpoolRefusedError | None:
@@ -432,41 +435,84 @@ class Spool:
         """Return a site's lengths, oldest records and ledger totals, changing nothing."""
         with _translated():
             ledger = _numbers(self._client.hgetall(key(site, "ledger")))
-            queue, failed = self._claims(site, "queue"), self._claims(site, "failed")
+            lists = [key(site, source) for source in COUNTED]
+            claims = [claim for source in COUNTED for claim in self._claims(site, source)]
             pipe = self._client.pipeline(transaction=False)
-            for name in (key(site, "queue"), *queue):
+            for name in (*lists, *claims):
                 pipe.llen(name)
                 pipe.lindex(name, -1)
-            for name in (key(site, "failed"), *failed):
+            for name in (key(site, "failed"), *self._claims(site, "failed")):
                 pipe.llen(name)
             answers = pipe.execute()
-        ends = 2 * (1 + len(queue))
+        ends = 2 * (len(lists) + len(claims))
         lengths, oldest = answers[:ends:2], answers[1:ends:2]
         return Look(
-            queue=lengths[0],
-            claimed=sum(lengths[1:]),
+            queue=sum(lengths[: len(lists)]),
+            claimed=sum(lengths[len(lists) :]),
             waiting_failed=sum(answers[ends:]),
             oldest=[one for one in oldest if one is not None],
             ledger=ledger,
         )
 
     def ledger(self, site: str) -> Ledger:
-        """Return what is counted for a site, and how many records are in its queue and claims; changes nothing."""
+        """Return what is counted for a site, and how many records are in its lists and claims; changes nothing.
+
+        A day and its minutes are of one moment, and so are `whole` and `waiting`.
+        """
         with _translated():
-            days = totals(_numbers(self._client.hgetall(key(site, "ledger"))), 8)
-            hours = [f"{day}{hour:02}" for day in sorted(days)[-LEDGER_DAYS:] for hour in range(24)]
-            pipe = self._client.pipeline(transaction=False)
-            for hour in hours:
-                pipe.hgetall(key(site, f"ledger:{hour}"))
-            pipe.get(EPOCH)
-            *found, epoch = pipe.execute()
-        look = self.look(site)
+            keys = [part for source in COUNTED for part in (key(site, source), list_key(site, source, "workers"))]
+            claims = [list_key(site, source, "claim:") for source in COUNTED]
+            weighed = cast(list[Any], self._run(scripts.WEIGH, [key(site, "ledger"), *keys], claims))
+            flat = weighed[1] if len(weighed) > 1 else []
+            fields: dict[bytes | str, bytes | str] = dict(zip(flat[::2], flat[1::2], strict=True))
+            damaged = _damaged(site, fields) if len(weighed) > 1 else {"": f"{key(site, 'ledger')} is no hash"}
+            days, minutes = totals(_numbers(fields), 8), dict[str, Totals]()
+            whole = added(days.values())
+            for day in sorted(days)[-LEDGER_DAYS:]:
+                days[day], of_day = self._day(site, day)
+                minutes |= of_day
+            epoch_ms = self.epoch_ms()
+        return Ledger(
+            days=days,
+            minutes=minutes,
+            whole=whole,
+            waiting=int(weighed[0]),
+            epoch_ms=epoch_ms,
+            damaged=damaged,
+        )
+
+    def epoch_ms(self) -> int | None:
+        """Return since when this Redis counts, in milliseconds since 1970; None before its first push."""
+        with _translated():
+            epoch = self._client.get(EPOCH)
+        return int(epoch) if epoch and _is_number(epoch) else None
+
+    def alarms(self) -> dict[str, str]:
+        """Return the alarms that nobody has acknowledged, by name: `gap:<site>` with a time in milliseconds."""
+        with _translated():
+            return {_text(name): _text(value) for name, value in sorted(self._client.hgetall(ALARMS).items())}
+
+    def acknowledge(self, alarms: Mapping[str, str]) -> None:
+        """Forget these alarms, unless they have been raised anew since they were read."""
+        if alarms:
+            self._run(scripts.ACKNOWLEDGE, [ALARMS], [part for pair in alarms.items() for part in pair])
+
+    def _day(self, site: str, day: str) -> tuple[Totals, dict[str, Totals]]:
+        """Return one day and its minutes as they are together at one moment."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hmget(key(site, "ledger"), [day + kind for kind in KINDS])
+        hours = [f"{day}{hour:02}" for hour in range(24)]
+        for hour in hours:
+            pipe.hgetall(key(site, f"ledger:{hour}"))
+        counted, *found = pipe.execute(raise_on_error=False)
+        numbers = {day + kind: int(value) for kind, value in zip(KINDS, counted, strict=True) if _is_number(value)}
         minutes = {
-            hour + minute: counted
+            hour + minute: one
             for hour, fields in zip(hours, found, strict=True)
-            for minute, counted in totals(_numbers(fields), 2).items()
+            if isinstance(fields, dict)  # else somebody else's: its minutes are unknown, and the day is judged whole
+            for minute, one in totals(_numbers(fields), 2).items()
         }
-        return Ledger(days=days, minutes=minutes, waiting=look.queue + look.claimed, epoch_ms=int(epoch or 0) or None)
+        return totals(numbers, 8).get(day, Totals()), minutes
 
     def _claims(self, site: str, source: str) -> list[str]:
         writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
@@ -530,7 +576,7 @@ def _lines(counts: Sequence[Count]) -> list[str | int]:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _numbers(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
@@ -538,5 +584,15 @@ def _numbers(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
     return {_text(name): int(value) for name, value in fields.items() if _is_number(value)}
 
 
-def _is_number(value: bytes | str) -> bool:
-    return _text(value).removeprefix("-").isdigit()
+def _damaged(site: str, fields: Mapping[bytes | str, bytes | str]) -> dict[str, str]:
+    """Return the days of which a field holds no number, each with a sentence."""
+    texts = {_text(name): value for name, value in fields.items()}
+    wrong = {name: "is no day" for name in texts if not is_day(name[:8])}
+    wrong |= {name: "holds no number" for name, value in texts.items() if not _is_number(value)}
+    told = sorted(wrong.items())
+    return {day: f"{key(site, 'ledger')}: {name} {why}" for name, why in told if (day := day_of(name))}
+
+
+def _is_number(value: bytes | str | None) -> bool:
+    text = "" if value is None else _text(value).removeprefix("-")
+    return text.isascii() and text.isdigit() and len(text) < 20  # as Redis itself counts: 64 bits

@@ -19,6 +19,8 @@ Row = dict[str, Any]
 
 EID = "Event id, one per accepted beacon: a UUIDv7 of its receive time, or a UUIDv8 of its tracker's own id (cid)."
 FAILED_EXPIRY_DAYS = 90
+# `partly`: of this day the minutes that do not agree have rows of their own, all others agree.
+VERDICTS = ("agrees", "open", "differs", "partly", "before epoch", "expired", "damaged", "acknowledged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,15 @@ class Naming:
     @property
     def audit(self) -> Table:
         """Return the table of the audit's verdicts."""
-        counts = ("accepted", "settled", "failed", "in_flight", "rows", "missing", "doubled")
+        counts = ("accepted", "settled", "failed", "repeated", "in_flight", "rows", "missing", "doubled")
         return Table(
             path=f"{self.dataset}.audit",
             columns=(
                 Column("dt", "TIMESTAMP", "REQUIRED", "When the audit looked."),
-                Column("site", "STRING", "REQUIRED", "Site that was audited."),
-                Column("bucket", "TIMESTAMP", "REQUIRED", "First moment of the minute or day that was judged."),
-                Column("span", "STRING", "REQUIRED", "minute or day."),
-                Column("verdict", "STRING", "REQUIRED", "agrees, open, missing or doubled."),
+                Column("site", "STRING", "REQUIRED", "Site that was audited; empty for an epoch."),
+                Column("bucket", "TIMESTAMP", "REQUIRED", "First moment of what was judged."),
+                Column("span", "STRING", "REQUIRED", "minute, day, site or epoch."),
+                Column("verdict", "STRING", "REQUIRED", f"One of: {', '.join(VERDICTS)}."),
                 *(Column(name, "INT64", description=f"Records {name.replace('_', ' ')}.") for name in counts),
                 Column("epoch", "STRING", description="Since when this Redis counts."),
                 Column("eid", "STRING", description="Id of this verdict."),

@@ -1,4 +1,4 @@
-"""`python -m table_manager`: reads settings, makes clients, and keeps the tables until it is told to stop."""
+"""`python -m table_manager`: reads settings, makes clients, keeps the tables and audits until it is told to stop."""
 
 import argparse
 import sys
@@ -7,12 +7,16 @@ import threading
 from prometheus_client import REGISTRY
 
 from oceanus import settings, sites, warehouse
+from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError, WarehouseError
 from oceanus.settings import TableManagerSettings
+from oceanus.spool import Spool, connect
 from oceanus.tables import Naming
 from oceanus.warehouse.clients import check
 from oceanus.worker import Stop, loop, refuse_to_start, serve_health, start_log
-from table_manager.keeper import Counts, Keeper
+from table_manager import keeper, prover
+from table_manager.keeper import Keeper
+from table_manager.prover import Prover
 
 STOP_SECONDS = 2.0
 
@@ -23,12 +27,12 @@ def main() -> int:
     try:
         chosen = settings.read(TableManagerSettings)
         start_log(chosen.log)
-        keeper = _keeper(chosen)
+        tables = _keeper(chosen)
         if asked.plan:
-            return _show(keeper)
+            return _show(tables)
         if asked.once:
-            return 0 if keeper.round() else 1
-        return _keep(keeper, chosen)
+            return 0 if tables.round() else 1
+        return _keep(tables, chosen)
     except MisconfiguredError as exc:
         refuse_to_start("table_manager", exc)
 
@@ -46,13 +50,24 @@ def _keeper(chosen: TableManagerSettings) -> Keeper:
     clients = warehouse.connect(chosen.warehouse)
     check(clients, chosen.warehouse.dataset)
     naming = Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix)
-    return Keeper(warehouse.Catalog(clients), declared.values(), naming, Counts(REGISTRY))
+    return Keeper(warehouse.Catalog(clients), declared.values(), naming, keeper.Counts(REGISTRY))
 
 
-def _show(keeper: Keeper) -> int:
+def _prover(chosen: TableManagerSettings) -> Prover:
+    clients, naming = (
+        warehouse.connect(chosen.warehouse),
+        Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix),
+    )
+    spool = Spool(connect(chosen.redis))
+    queries = warehouse.Queries(clients, chosen.warehouse.dataset)
+    auditor = Auditor(spool, queries, warehouse.Writer(clients), naming)
+    return Prover(auditor, sites.load(chosen.sites.file).values(), prover.Counts(REGISTRY))
+
+
+def _show(tables: Keeper) -> int:
     """Print what a round would do, a line each; nothing where all stands as wanted."""
     try:
-        for one in keeper.plans():
+        for one in tables.plans():
             for action in one.actions:
                 print(action, flush=True)
             for refusal in one.refusals:
@@ -63,21 +78,24 @@ def _show(keeper: Keeper) -> int:
     return 0
 
 
-def _keep(keeper: Keeper, chosen: TableManagerSettings) -> int:
+def _keep(tables: Keeper, chosen: TableManagerSettings) -> int:
     """Make a round every interval until the process is told to stop.
 
     Rounds have a thread of their own, so that a call that hangs at BigQuery delays no stop: each action is one call
-    and safe to repeat, so a round may end anywhere.
+    and safe to repeat, so a round may end anywhere. So have audits, and whatever ends them ends nothing else.
     """
     stop = Stop().listen()
 
     def step() -> bool:
-        keeper.round()
+        tables.round()
         return False  # whatever came of it, the next look is an interval away
 
     rounds = threading.Thread(target=loop, args=(step, stop, chosen.interval_seconds), name="rounds", daemon=True)
     serve_health(chosen.port, chosen.internal, rounds.is_alive)
     rounds.start()
+    if chosen.audit_seconds:
+        given = (_prover(chosen), stop, chosen.audit_seconds)
+        threading.Thread(target=prover.keep_proving, args=given, name="audits", daemon=True).start()
     while rounds.is_alive() and not stop.wait(1.0):
         pass
     rounds.join(STOP_SECONDS)

@@ -33,6 +33,7 @@ PURE = (
     "arms/privacy.py",
     "arms/quota.py",
     "management/accesslog.py",
+    "oceanus/audit.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",
     "oceanus/pushes.py",

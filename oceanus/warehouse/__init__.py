@@ -5,7 +5,7 @@
 
 from oceanus.warehouse.catalog import Catalog
 from oceanus.warehouse.clients import Clients, connect
-from oceanus.warehouse.queries import Landed, Queries, Result
+from oceanus.warehouse.queries import Queries, Result
 from oceanus.warehouse.writer import Writer
 
-__all__ = ["Catalog", "Clients", "Landed", "Queries", "Result", "Writer", "connect"]
+__all__ = ["Catalog", "Clients", "Queries", "Result", "Writer", "connect"]

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from oceanus.errors import TableMissingError, WarehouseError
+from oceanus.ledger import Landed
 from oceanus.warehouse.clients import Clients
 from oceanus.warehouse.failures import translated
 
+_EID = "^[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)  # Google's own is ten minutes: too long for whoever waits at a terminal
 
 
@@ -20,15 +23,6 @@ class Result:
 
     columns: list[tuple[str, str]]
     rows: Iterator[tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """Rows of one minute: how many, how many different ids, and the sum of the ids' digests."""
-
-    rows: int
-    ids: int
-    digest: int
 
 
 class Queries:
@@ -75,23 +69,27 @@ class Queries:
     def count(self, path: str, days: Sequence[str], timed: bool, max_bytes: int) -> dict[str, Landed]:
         """Return what stands in a table, by minute (YYYYMMDDHHMM), for records of these days (YYYYMMDD).
 
-        Rows without an eid (written by somebody else) stand under the empty minute. `timed`: dt is a TIMESTAMP; else
-        the table is of one day. A table that is not there holds nothing.
+        Rows that are none of ours stand under the empty minute. `timed`: dt is a TIMESTAMP; else the table is of one
+        day, and rows of other days are none of ours there. A table that is not there holds nothing.
         """
         dataset, _, name = path.partition(".")
+        spans = _spans(days) if timed else []
+        parameters = [
+            bigquery.ScalarQueryParameter(f"{end}{place}", "STRING", str(day))
+            for place, span in enumerate(spans)
+            for end, day in zip(("first", "after"), span, strict=True)
+        ]
+        within = (f"dt >= TIMESTAMP(@first{place}) AND dt < TIMESTAMP(@after{place})" for place in range(len(spans)))
         minute = "FORMAT_TIMESTAMP('%Y%m%d%H%M', dt)" if timed else "REGEXP_REPLACE(SUBSTR(dt, 1, 16), '[^0-9]', '')"
-        span = "WHERE DATE(dt) BETWEEN PARSE_DATE('%Y%m%d', @first) AND PARSE_DATE('%Y%m%d', @last)" if timed else ""
+        ours = f"REGEXP_CONTAINS(eid, r'{_EID}')" + ("" if timed else " AND STARTS_WITH(dt, @day)")
         sql = f"""
-            SELECT IF(eid IS NULL, '', {minute}) AS minute, COUNT(*), COUNT(DISTINCT eid),
-                   SUM(CAST(CONCAT('0x', RIGHT(eid, 8)) AS INT64))
-            FROM `{dataset}.{name}` {span} GROUP BY minute"""  # noqa: S608 - names of ours, values as parameters
+            SELECT IF({ours}, {minute}, '') AS minute, COUNT(*), COUNT(DISTINCT eid),
+                   SUM(SAFE_CAST(CONCAT('0x', RIGHT(eid, 8)) AS INT64))
+            FROM `{dataset}.{name}` WHERE {" OR ".join(within) if timed else "TRUE"} GROUP BY minute"""  # noqa: S608 - names of ours, values as parameters
+        if not timed:
+            parameters = [bigquery.ScalarQueryParameter("day", "STRING", str(_date(days[0])))]
         config = bigquery.QueryJobConfig(
-            use_query_cache=False,
-            maximum_bytes_billed=max_bytes,
-            query_parameters=[
-                bigquery.ScalarQueryParameter("first", "STRING", min(days)),
-                bigquery.ScalarQueryParameter("last", "STRING", max(days)),
-            ],
+            use_query_cache=False, maximum_bytes_billed=max_bytes, query_parameters=parameters
         )
         try:
             with translated():
@@ -100,6 +98,21 @@ class Queries:
             return {}
         return {row[0]: Landed(row[1], row[2], row[3] or 0) for row in found}
 
+    def last_epoch(self, audit: str, max_bytes: int) -> tuple[str | None] | None:
+        """Return the epoch that was acknowledged last, of which the table `audit` knows; None if none ever was.
+
+        An epoch of None means that a Redis without one was acknowledged: whatever it begins with.
+        """
+        dataset, _, name = audit.partition(".")
+        sql = f"SELECT epoch FROM `{dataset}.{name}` WHERE site = '' AND span = 'epoch' ORDER BY dt DESC LIMIT 1"  # noqa: S608 - names of ours
+        config = bigquery.QueryJobConfig(use_query_cache=False, maximum_bytes_billed=max_bytes)
+        try:
+            with translated():
+                found = list(self._rest.query_and_wait(sql, job_config=config, wait_timeout=120, retry=_RETRY))
+        except TableMissingError:
+            return None
+        return (found[0][0],) if found else None
+
     def _config(self, max_bytes: int, dry_run: bool = False) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(
             default_dataset=self._default,
@@ -107,6 +120,19 @@ class Queries:
             dry_run=dry_run,
             use_query_cache=not dry_run,
         )
+
+
+def _spans(days: Iterable[str]) -> list[tuple[date, date]]:
+    """Return days (YYYYMMDD) as spans of days that follow each other: their first, and the one after their last."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(map(_date, days)):
+        first = spans.pop()[0] if spans and spans[-1][1] == day else day
+        spans.append((first, day + timedelta(days=1)))
+    return spans
+
+
+def _date(day: str) -> date:
+    return date(int(day[:4]), int(day[4:6]), int(day[6:]))
 
 
 def _pages(found: Iterable[bigquery.Row]) -> Iterator[tuple[Any, ...]]:

@@ -26,7 +26,7 @@ from management import parts
 from oceanus import records
 from oceanus.settings import RedisSettings, read
 from oceanus.sites import SAMPLE
-from oceanus.spool import Push, Pusher, connect_pusher
+from oceanus.spool import Push, Pusher, connect, connect_pusher
 from tests.conftest import end
 
 OCEANUS = str(Path(sys.executable).with_name("oceanus"))
@@ -167,7 +167,32 @@ def test_the_audit_names_a_row_that_is_gone_and_one_that_is_there_twice(up: Up) 
     verdicts = (
         "SELECT verdict, COUNT(*) AS n FROM audit WHERE site IN ('bizocean', 'skj') GROUP BY verdict ORDER BY verdict"
     )
-    assert [row["verdict"] for row in up.sql(verdicts)] == ["agrees", "differs"]
+    assert [row["verdict"] for row in up.sql(verdicts)] == ["agrees", "differs", "partly"]
+
+
+def test_the_audit_shouts_at_a_new_redis_and_a_removed_site_until_somebody_looks(up: Up) -> None:
+    redis = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["redis"]
+    environ = {"REDIS_PD_SERVICE_HOST": redis["host"], "REDIS_PD_SERVICE_PORT": str(redis["port"])}
+    assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200
+    until(lambda: up.status()["total"]["landed"] == 1)
+    first = up.run("audit")
+    connect(read(RedisSettings, environ)).flushall()
+    assert httpx.get(up.url.rstrip("/") + BEACON).status_code == 200  # its push is a gap, and is kept by the journal
+    until(lambda: up.status()["total"]["landed"] == 1)
+
+    alarmed, told = up.run("audit"), json.loads(up.run("audit", "--format", "json").stdout)
+    acknowledged, again = up.run("audit", "--acknowledge"), up.run("audit")
+    store_one_record("removed", read(RedisSettings, environ))
+    removed = up.run("audit")
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert alarmed.returncode == 1
+    assert re.findall("^alarm: (.*?):", alarmed.stderr, re.MULTILINE) == ["bizocean", "a new Redis"]
+    assert (len(told["alarms"]), told["total"]["missing"]) == (2, 0)
+    assert (acknowledged.returncode, acknowledged.stderr.count("acknowledged: ")) == (0, 2)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert removed.returncode == 1
+    assert removed.stderr == f"removed: 1 record waits, but {SAMPLE} does not declare it: nobody drains it\n"
 
 
 def test_a_bad_beacon_is_a_row_of_the_failed_table(up: Up) -> None:

@@ -1,129 +1,102 @@
-"""The audit's verdicts: what stands still and agrees is proven, what differs is named, what moves is left open."""
+"""How the audit is told: what differs by name, what is not proven in words, and one last line that says it all."""
 
 import io
 import json
-from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from management import audit
-from management.audit import SiteAudit
-from oceanus.ledger import Totals
-from oceanus.spool import Ledger
-from oceanus.warehouse import Landed
+from management.audit import Found
+from management.status import Journal
+from oceanus.audit import Alarm, SiteAudit, Verdict
+from oceanus.ledger import Landed, Ledger, Totals
 
-MINUTE, DAY = "202611221000", "20261122"
-EPOCH_MS = 1_795_000_000_000  # 2026-11-18
-
-
-def ledger(counted: Totals, waiting: int | None = None, minute: str = MINUTE, epoch_ms: int = EPOCH_MS) -> Ledger:
-    in_flight = counted.in_flight if waiting is None else waiting
-    return Ledger(days={minute[:8]: counted}, minutes={minute: counted}, waiting=in_flight, epoch_ms=epoch_ms)
-
-
-def totals(accepted: int, settled: int, failed: int = 0) -> Totals:
-    return Totals(
-        accepted=accepted,
-        accepted_digest=accepted * 7,
-        settled=settled,
-        settled_digest=settled * 7,
-        failed=failed,
-        failed_digest=failed * 7,
-    )
+MINUTE = "202611221000"
+EMPTY = Journal(records=0, bytes=0, age_seconds=None)
+WAITING = Journal(records=12, bytes=9000, age_seconds=200.0)
+GOOD = SiteAudit(accepted=2, landed=2)
+BAD = SiteAudit(
+    accepted=3,
+    landed=1,
+    waiting=1,
+    missing=2,
+    lost=1,
+    verdicts=[
+        Verdict(bucket=MINUTE, verdict="differs", counted=Totals(accepted=2, settled=2), landed=Landed(1, 1, 7)),
+        Verdict(bucket="202611221001", verdict="open", counted=Totals(accepted=1), landed=Landed(0, 0, 0)),
+    ],
+)
 
 
-def judge(counted: Totals, landed: Landed | None, before: Totals | None = None, **ledgers: int) -> SiteAudit:
-    stands = {} if landed is None else {MINUTE: landed}
-    return audit.judge(ledger(before or counted), ledger(counted, **ledgers), stands)
+def found(one: SiteAudit = GOOD, **changes: object) -> Found:
+    parts: dict[str, object] = {"sites": {"shop": one}, "removed": {}, "alarms": [], "arms": EMPTY}
+    return Found(**(parts | changes))
 
 
-@given(st.integers(0, 1000), st.integers(0, 1000))
-def test_what_is_settled_and_stands_there_agrees(settled: int, failed: int) -> None:
-    found = judge(totals(settled + failed, settled, failed), Landed(settled, settled, settled * 7))
-
-    assert not found.differs
-    assert {one.verdict for one in found.verdicts} == {"agrees"}
-    assert (found.accepted, found.landed, found.failed, found.waiting) == (settled + failed, settled, failed, 0)
+def table(one: Found) -> list[str]:
+    out = io.StringIO()
+    audit.show(one, "table", out)
+    return out.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(
-    ("landed", "missing", "doubled"),
+    ("one", "right", "last"),
     [
-        (None, 10, 0),
-        (Landed(9, 9, 63), 1, 0),
-        (Landed(11, 10, 77), 0, 1),
-        (Landed(11, 11, 77), 0, 1),
-        (Landed(10, 9, 70), 1, 1),
-        (Landed(10, 10, 71), 1, 0),
+        (found(), True, "audit: agrees"),
+        (found(arms=WAITING), True, "audit: agrees, but for 12 beacons, oldest 3 min in arms' journal"),
+        (found(arms=None), True, "audit: agrees, as far as Redis has counted"),
+        (found(BAD), False, "audit: differs"),
+        (found(SiteAudit(troubles=["no"])), False, "audit: not proven"),
+        (found(alarms=[Alarm("new")]), False, "audit: not proven"),
+        (found(removed={"old": 2}), False, "audit: not proven"),
+        (found(removed={"old": 0}), True, "audit: agrees"),
+        (found(troubles=["no answer"]), False, "audit: not proven"),
     ],
 )
-def test_a_row_too_few_or_too_many_is_named(landed: Landed | None, missing: int, doubled: int) -> None:
-    found = judge(totals(10, 10), landed)
-
-    assert (found.missing, found.doubled) == (missing, doubled)
-    assert [(one.bucket, one.verdict) for one in found.verdicts] == [(MINUTE, "differs")]
+def test_the_last_line_and_the_exit_code_say_how_it_went(one: Found, right: bool, last: str) -> None:
+    assert one.is_right is right
+    assert table(one)[-1] == last
 
 
-def test_as_many_but_other_records_than_were_accepted_differ() -> None:
-    swapped = replace(totals(10, 10), accepted_digest=71)
-
-    assert judge(swapped, Landed(10, 10, 70)).differs
-
-
-def test_what_is_in_flight_or_moves_is_open_and_no_difference() -> None:
-    flying = judge(totals(10, 4), Landed(4, 4, 28))
-    moving = judge(totals(10, 10), Landed(4, 4, 28), before=totals(10, 4))
-
-    for found in (flying, moving):
-        assert not found.differs
-        assert {one.verdict for one in found.verdicts} == {"open"}
-
-
-def test_records_that_are_in_flight_but_nowhere_in_redis_are_missing() -> None:
-    found = judge(totals(10, 4), Landed(4, 4, 28), waiting=5)
-
-    assert (found.waiting, found.missing) == (6, 1)
-
-
-def test_minutes_before_the_epoch_are_never_wrong() -> None:
-    late = ledger(totals(1, 1), epoch_ms=1_800_000_000_000)
-
-    assert not audit.judge(late, late, {MINUTE: Landed(5, 5, 35)}).differs
-    [right] = audit.judge(late, late, {MINUTE: Landed(1, 1, 7)}).verdicts
-    assert right.verdict == "agrees"
-
-
-def test_days_whose_minutes_are_forgotten_are_judged_whole() -> None:
-    old = replace(ledger(totals(10, 10)), minutes={})
-
-    found = audit.judge(old, old, {MINUTE: Landed(4, 4, 28), "202611221001": Landed(5, 5, 35)})
-
-    assert (found.missing, [one.bucket for one in found.verdicts]) == (1, [DAY])
-
-
-def test_rows_without_an_id_are_counted_apart() -> None:
-    still = ledger(totals(1, 1))
-
-    found = audit.judge(still, still, {MINUTE: Landed(1, 1, 7), "": Landed(9, 0, 0)})
-
-    assert (found.differs, found.foreign) == (False, 9)
+def test_what_differs_is_named_below_the_table() -> None:
+    assert table(found(BAD))[-3:-1] == [
+        f"shop {MINUTE}: 2 settled, 1 rows of 1 ids: 1 missing, 0 doubled",
+        "shop: 1 of 1 in flight are nowhere in Redis: missing",
+    ]
 
 
 def test_json_names_sites_totals_and_what_differs() -> None:
     out = io.StringIO()
 
-    audit.show({"shop": judge(totals(2, 2), Landed(1, 1, 7))}, "json", out)
+    audit.show(found(BAD, removed={"old": 0}, alarms=[Alarm("new")], arms=WAITING), "json", out)
 
     told = json.loads(out.getvalue())
-    assert told["total"]["missing"] == told["sites"]["shop"]["missing"] == 1
-    assert [one["bucket"] for one in told["sites"]["shop"]["differs"]] == [MINUTE]
+    assert told["total"]["missing"] == told["sites"]["shop"]["missing"] == 2
+    assert told["total"]["repeated"] == 0
+    assert [(one["bucket"], one["missing"]) for one in told["sites"]["shop"]["differs"]] == [(MINUTE, 1)]
+    assert told["sites"]["shop"]["open"] == ["202611221001"]
+    assert (told["removed"], told["alarms"], told["arms"]["journalled"]) == ({"old": 0}, ["new"], 12)
 
 
-def test_the_table_ends_with_the_verdict() -> None:
-    out = io.StringIO()
+def test_remarks_are_a_line_for_each_thing_that_an_operator_has_to_know() -> None:
+    one = found(SiteAudit(troubles=["no hash"]), removed={"old": 2, "older": 0}, alarms=[Alarm("new")], arms=None)
 
-    audit.show({"shop": judge(totals(2, 2), Landed(2, 2, 14))}, "table", out)
+    assert audit.remarks(one, "sites.yaml") == [
+        "shop: no hash",
+        "old: 2 records wait, but sites.yaml does not declare it: nobody drains them",
+        "alarm: new",
+        "see `oceanus audit --help` for what to check before --acknowledge",
+        "not proven: what arms has in its journal: arms did not answer, or nothing says where it is",
+    ]
+    assert audit.remarks(found(), "sites.yaml") == []
+    assert audit.remarks(found(arms=WAITING), "") == [
+        "not counted yet: 12 beacons, oldest 3 min in arms' journal, until Redis takes them"
+    ]
 
-    assert out.getvalue().splitlines()[-1] == "audit: agrees"
+
+def test_the_last_days_are_those_with_records() -> None:
+    days = {day: Totals(accepted=1) for day in ("20261101", "20261122", "20261120")}
+    known = Ledger(days=days, minutes={}, whole=Totals(), waiting=0, epoch_ms=1)
+
+    assert audit.last_days(2)(known) == ["20261120", "20261122"]
+    assert audit.last_days(None)(known) == ["20261101", "20261120", "20261122"]

@@ -6,10 +6,11 @@ import json
 import time
 
 from management import status
-from management.status import SiteStatus
+from management.status import Journal, SiteStatus
 from oceanus import records
 from oceanus.spool import Look, Push, Pusher, connect_pusher
 
+EMPTY = Journal(records=0, bytes=0, age_seconds=None)
 NOW_US = 1_800_000_000_000_000
 
 
@@ -53,24 +54,35 @@ def test_removed_site_is_stranded_only_while_it_has_records():
     assert status.stranded(looks, ["shop"]) == {"old": 3}
 
 
-def test_journal_is_what_arms_tells_and_none_before_it_has_one():
-    assert status.journalled("# TYPE oceanus_arms_journalled gauge\noceanus_arms_journalled 12.0\n") == 12
-    assert status.journalled("# TYPE oceanus_arms_gaze_held gauge\noceanus_arms_gaze_held 3.0\n") == 0
+def test_journal_is_what_arms_tells_and_empty_before_it_has_one():
+    told = """
+        oceanus_arms_journalled 12.0
+        oceanus_arms_journal_bytes 3400.0
+        oceanus_arms_journal_age_seconds{pid="1"} 7.0
+        oceanus_arms_journal_age_seconds{pid="2"} 200.0
+    """
+    lines = "".join(line.strip() + "\n" for line in told.splitlines())
+
+    assert status.journal(lines) == Journal(records=12, bytes=3400, age_seconds=200.0)
+    assert status.journal("oceanus_arms_gaze_held 3.0\n") == EMPTY
+    assert str(status.journal(lines)) == "12 beacons, oldest 3 min"
+    assert str(EMPTY) == "0 beacons"
 
 
 def test_arms_that_does_not_answer_is_not_guessed():
     assert status.ask_arms("http://127.0.0.1:9/metrics") is None
+    assert status.ask_arms(None) is None
 
 
 def test_json_has_sites_total_and_arms():
     out = io.StringIO()
     one = status.site_status(look(queue=1), NOW_US)
 
-    status.show({"shop": one}, [], 0, "json", out)
+    status.show({"shop": one}, [], Journal(records=3, bytes=900, age_seconds=1.5), "json", out)
 
     written = json.loads(out.getvalue())
     assert written["sites"]["shop"]["queue"] == written["total"]["queue"] == 1
-    assert written["arms"] == {"journalled": 0}
+    assert written["arms"] == {"journalled": 3, "journal_bytes": 900, "journal_age_seconds": 1.5}
 
 
 def test_table_marks_a_removed_site():
@@ -85,14 +97,14 @@ def test_table_has_no_boxes_and_long_ages_in_words():
     out = io.StringIO()
     old = SiteStatus(queue=1, claimed=2, failed=3, oldest_seconds=600, landed=1234567, last_seconds=2.26)
 
-    status.show({"shop": old}, [], 0, "table", out)
+    status.show({"shop": old}, [], EMPTY, "table", out)
 
     assert out.getvalue().splitlines() == [
         "site   queue  claimed  failed  oldest   landed   last",
         "-----  -----  -------  ------  ------  -------  -----",
         "shop       1        2       3  10 min  1234567  2.3 s",
         "total      1        2       3  10 min  1234567  2.3 s",
-        "arms' journal: 0",
+        "arms' journal: 0 beacons",
     ]
 
 

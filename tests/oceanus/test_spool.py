@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -101,12 +102,12 @@ def fly(server: RedisProcess, *flights: list[Push], seconds: float = 5.0) -> lis
     return asyncio.run(run())
 
 
-def eval_push(client: "redis.Redis", seq: int, records: Sequence[bytes], minute: str = MINUTE) -> object:
-    """Run the push script itself, as the producer `p`, with a number of the test's choice."""
+def eval_push(client: "redis.Redis", seq: int, records: Sequence[bytes], first: int | None = None) -> object:
+    """Run the push script itself, as the producer `p`, with a number of the test's choice; `first`: its flight's."""
     names = ("queue", "pushed:p", "ledger", "alerts", "live")
-    keys = [*(key(SITE, name) for name in names), "oceanus:sites", "oceanus:ledger:epoch"]
-    counts = [minute, "a", len(records), sum(map(int, records)), 5]
-    return client.eval(scripts.PUSH, len(keys), *keys, seq, 0, 1, *counts, SITE, *records)
+    keys = [*(key(SITE, name) for name in names), "oceanus:sites", "oceanus:ledger:epoch", "oceanus:alarms"]
+    counts = [MINUTE, "a", len(records), sum(map(int, records)), 5]
+    return client.eval(scripts.PUSH, len(keys), *keys, seq, 0, 1, *counts, SITE, first or seq, *records)
 
 
 @contextmanager
@@ -136,12 +137,12 @@ def test_a_push_stores_counts_and_names_its_site_in_one_go(redis_server, look_in
     found = everything(look_inside)
     [producer] = [name for name in found if b":pushed:" in name]
     assert answers == [[None]]
+    assert abs(int(found.pop(b"oceanus:ledger:epoch")) - time.time() * 1000) < 60_000  # Redis' own time
     assert found == {
         b"oceanus:{shop}:queue": [b"3", b"2", b"1"],
         b"oceanus:{shop}:ledger:2026112210": {b"07a": b"3", b"07ad": b"6"},
         b"oceanus:{shop}:ledger": {b"20261122a": b"3", b"20261122ad": b"6", b"last": b"1764000000000"},
         b"oceanus:sites": {b"shop"},
-        b"oceanus:ledger:epoch": b"1764000000000",
         producer: b"1",
     }
 
@@ -236,14 +237,45 @@ def test_a_repeated_push_changes_nothing(look_inside):
     assert everything(look_inside) == before
 
 
-def test_a_push_after_one_that_redis_forgot_is_a_gap_and_changes_nothing(look_inside):
+def test_a_push_after_one_that_redis_forgot_is_a_gap_and_leaves_an_alarm_alone(spool, look_inside):
     eval_push(look_inside, 1, texts(1, 1))
     before = everything(look_inside)
 
-    answer = eval_push(look_inside, 3, texts(3, 3))
+    answers = [eval_push(look_inside, 3, texts(3, 3)), eval_push(look_inside, 3, texts(3, 3))]
 
-    assert answer == b"GAP"
-    assert everything(look_inside) == before
+    assert answers == [b"GAP", b"GAP"]
+    assert everything(look_inside) == before | {b"oceanus:alarms": {b"gap:shop": b"5"}}
+    assert spool.alarms() == {"gap:shop": "5"}
+
+
+def test_a_gap_behind_a_push_that_was_refused_in_the_same_flight_is_no_alarm(spool, look_inside):
+    eval_push(look_inside, 1, texts(1, 1))
+
+    assert eval_push(look_inside, 3, texts(3, 3), first=2) == b"GAP"
+    assert spool.alarms() == {}
+
+
+def test_an_acknowledged_alarm_is_gone_and_one_raised_anew_stays(spool, look_inside):
+    look_inside.hset("oceanus:alarms", mapping={"gap:shop": "5", "gap:other": "6"})
+    shown = spool.alarms()
+    look_inside.hset("oceanus:alarms", "gap:other", "7")
+
+    spool.acknowledge(shown)
+    spool.acknowledge(shown)
+
+    assert spool.alarms() == {"gap:other": "7"}
+
+
+def test_a_name_ends_before_redis_forgets_its_numbers(redis_server, monkeypatch):
+    pusher = Pusher(connect_pusher(redis_server.settings, 5.0), "host", 1)
+    [first] = pusher.number([a_push(texts(1, 1))])
+    now = time.monotonic()
+
+    monkeypatch.setattr("oceanus.spool.time.monotonic", lambda: now + 15 * 86_400)
+    [later] = pusher.number([a_push(texts(2, 2))])
+
+    assert (first.seq, later.seq) == (1, 1)
+    assert later.producer != first.producer
 
 
 def test_a_redis_that_was_emptied_is_told_as_a_gap_and_then_counts_anew(redis_server, look_inside):
@@ -258,6 +290,7 @@ def test_a_redis_that_was_emptied_is_told_as_a_gap_and_then_counts_anew(redis_se
     assert (before, after) == ([None], [None])
     assert [str(refusal) for refusal in gap] == ["shop: Redis has forgotten pushes it had acknowledged (GAP)"]
     assert rows_of(look_inside, "queue") == [b"3"]
+    assert look_inside.hkeys("oceanus:alarms") == [b"gap:shop"]
 
 
 @pytest.mark.parametrize("name", ["queue", "alerts"])
@@ -1302,6 +1335,49 @@ def test_a_look_shows_what_waits_and_what_is_claimed_and_changes_nothing(redis_s
     )
     assert spool.sites() == {SITE}
     assert everything(look_inside) == before
+
+
+def test_what_is_in_flight_lies_in_every_list_of_accepted_records_and_its_claims(redis_server, spool, look_inside):
+    fly(redis_server, [a_push(texts(1, 6))])
+    look_inside.lmove(key(SITE, "queue"), key(SITE, "later"), "RIGHT", "LEFT")
+    look_inside.lmove(key(SITE, "queue"), key(SITE, "resends"), "RIGHT", "LEFT")
+    look_inside.lmove(key(SITE, "queue"), key(SITE, "resends"), "RIGHT", "LEFT")
+    for source in ("queue", "resends"):
+        holder = replace(MINE, source=source)
+        spool.register(holder)
+        spool.claim(holder, 1, PLENTY)
+    before = everything(look_inside)
+
+    look, ledger = spool.look(SITE), spool.ledger(SITE)
+
+    assert (look.queue, look.claimed, sorted(look.oldest)) == (4, 2, [b"1", b"2", b"3", b"4", b"5"])
+    assert (ledger.waiting, ledger.whole.in_flight, ledger.days["20261122"].in_flight) == (6, 6, 6)
+    assert ledger.minutes == {MINUTE: ledger.whole}
+    assert everything(look_inside) == before
+
+
+def test_what_somebody_wrote_into_the_ledger_is_named_and_the_rest_is_read(redis_server, spool, look_inside):
+    fly(redis_server, [a_push(texts(1, 1))], [a_push(texts(2, 2), minute="202611210000")])
+    look_inside.hset(key(SITE, "ledger"), mapping={"20261121a": "many", "99999999s": "1", "note": "mine"})
+    look_inside.set(key(SITE, "ledger:2026112210"), "text")
+
+    ledger = spool.ledger(SITE)
+
+    assert ledger.damaged == {
+        "20261121": "oceanus:{shop}:ledger: 20261121a holds no number",
+        "99999999": "oceanus:{shop}:ledger: 99999999s is no day",
+    }
+    assert ledger.days["20261122"].accepted == 1
+    assert set(ledger.minutes) == {"202611210000"}
+
+
+def test_a_ledger_of_a_foreign_type_is_named(spool, look_inside):
+    look_inside.set(key(SITE, "ledger"), "text")
+    look_inside.lpush(key(SITE, "queue"), "1")
+
+    ledger = spool.ledger(SITE)
+
+    assert (ledger.damaged, ledger.waiting) == ({"": "oceanus:{shop}:ledger is no hash"}, 1)
 
 
 def test_a_redis_that_is_away_is_an_error_of_ours(own_redis):
