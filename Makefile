@@ -1,11 +1,12 @@
 # make up     run the whole of oceanus here: http://127.0.0.1:8080/
 # make test   install what the tests need, and run all of them
+# make cost   what the guarantee costs arms: with fsync and ledger, and without, by turns (needs wrk)
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test live lint format lock clean debian
+.PHONY: up test live cost lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 PIP_QUIET := --disable-pip-version-check --no-input
@@ -19,6 +20,9 @@ test: $(VENV)/ready debian
 live: $(VENV)/ready debian
 	@test -n "$$LIVE_PROJECT_ID" || { echo 'LIVE_PROJECT_ID is not set: a project of Google Cloud for datasets t_*, which are deleted' >&2; exit 1; }
 	$(VENV)/bin/python -m pytest --timeout 1200 $(PYTEST_ARGS)
+
+cost: $(VENV)/ready debian
+	$(VENV)/bin/python -m tests.cost
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,34 @@
+"""What docs/ say is held: each test that they name is there, and each file that they link to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+PAGES = sorted((TOP / "docs").glob("*.md"))
+TESTS = {
+    name
+    for file in (TOP / "tests").rglob("test_*.py")
+    for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    assert sorted(set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))) - TESTS) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_and_folder_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"`make (\w+)`", text))
+    folders = set(re.findall(r"`(tests/\w+)`", text))
+
+    made = set(re.findall(r"^(\w+):", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert targets - made == set()
+    assert {folder for folder in folders if not (TOP / folder).exists()} == set()
+
+
+def test_there_are_pages() -> None:
+    assert PAGES
