@@ -81,9 +81,8 @@ class Collector:
         """Return what arrived, in the form that the intake judges."""
         headers = req.texts()
         trusted, refusal = self._caller(site, headers)
-        raw = req.raw_query.decode("ascii", "backslashreplace") + (
-            ("\n" if req.raw_query else "") + body if body else ""
-        )
+        query = req.raw_query.decode("ascii", "backslashreplace")
+        raw = (f"{query}\n{body}" if query else body) if body else query
         wrong = parameters if isinstance(parameters, ParameterError) else None
         return Sent(
             parameters=() if isinstance(parameters, ParameterError) else parameters,
@@ -94,6 +93,7 @@ class Collector:
             now_us=self._clock(),
             route=req.path,
             raw=raw,
+            body_at=len(raw) - len(body) if body else None,
             given_time=headers.get("x-oceanus-time") if trusted else None,
             unreadable=wrong,
             refusal=refusal,

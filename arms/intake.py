@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arms import privacy
+from arms import kept, privacy
 from arms.checks import Checks
+from arms.kept import Kept
 from arms.parameters import ParameterError, merge
 from oceanus import jsontext, records
 from oceanus.records import Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
-RAW_BYTES = 8192
 UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
 DAY_US = 86_400_000_000
@@ -28,7 +28,8 @@ NEWEST_US = 365 * DAY_US
 class Sent:
     """What arrived. `headers` by small name; `given_time` comes from a caller who proved the right to it.
 
-    `raw` is the text kept if the beacon fails; `refusal` is a reason to answer 403 that was found on the way here.
+    `raw` is the text kept if the beacon fails, its body beginning at `body_at`; `refusal` is a reason to answer 403
+    that was found on the way here.
     """
 
     parameters: Sequence[tuple[str, Any]]
@@ -37,6 +38,7 @@ class Sent:
     now_us: int
     route: str
     raw: str
+    body_at: int | None = None
     given_time: str | None = None
     unreadable: ParameterError | None = None
     refusal: tuple[str, str] | None = None
@@ -185,9 +187,9 @@ class Intake:
 
     def _accepted(self, sent: Sent, record: Record) -> Accepted:
         eid = records.mint(sent.now_us)
-        kept = record | {"v": records.FORMAT, "eid": eid}
-        minute = records.minute(kept["dt"])
-        return Accepted(kept, records.encode(kept), minute, records.digest(eid), sent.now_us // 1000)
+        whole = record | {"v": records.FORMAT, "eid": eid}
+        minute = records.minute(whole["dt"])
+        return Accepted(whole, records.encode(whole), minute, records.digest(eid), sent.now_us // 1000)
 
     def _rejected(self, sent: Sent, record: Record, reasons: dict[str, str], anonymous: bool) -> Rejected:
         failed = Failed(
@@ -203,19 +205,19 @@ class Intake:
     def _raw(self, sent: Sent, anonymous: bool) -> str:
         """Return what was sent as JSON text, cleaned by the site's privacy policy and cut at 8 KiB."""
         private = anonymous or self.site.privacy.mask is not None
-        query = sent.raw
+        text, whole = sent.raw, True
         if private:
-            query = "" if sent.unreadable else privacy.clean_raw(self.site, sent.parameters, anonymous)
-        address = privacy.cut_address(sent.address) if anonymous else sent.address
-        told = {
-            "route": sent.route,
-            "sent": query,
-            "address": address,
-            "agent": sent.headers.get("user-agent", "")[:512],
-        }
-        return cut(records.encode(told), RAW_BYTES)
-
-
-def cut(text: bytes, most: int) -> str:
-    """Return the text cut to `most` bytes, never within a character."""
-    return text[:most].decode(errors="ignore")
+            text = "" if sent.unreadable else privacy.clean_raw(self.site, sent.parameters, anonymous)
+            whole = not (anonymous or sent.unreadable) and privacy.stays_whole(sent.parameters)
+        has_body = sent.body_at is not None and not private
+        return Kept(
+            route=sent.route,
+            sent=text,
+            address=privacy.cut_address(sent.address) if anonymous else sent.address,
+            agent=sent.headers.get("user-agent", "")[: kept.AGENT_CHARACTERS],
+            body_at=sent.body_at if has_body else None,
+            kind=sent.headers.get("content-type", "")[:100] if has_body else "",
+            time=sent.given_time,
+            cleaned=not whole,
+            refused=sent.refusal is not None,
+        ).text()
