@@ -30,12 +30,13 @@ from oceanus.errors import (
     WriterGoneError,
 )
 from oceanus.ledger import ACCEPTED, REJECTED, Count, Totals, totals
-from oceanus.pushes import Numbered, Push
+from oceanus.pushes import Numbered, Push, Resend
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
+RETRIED_DAYS = 100  # a mark outlives its row in the failed table (FAILED_EXPIRY_DAYS, and the day that is begun)
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
 SITES = "oceanus:sites"
 EPOCH = "oceanus:ledger:epoch"
@@ -438,6 +439,38 @@ class Spool:
         }
         return Ledger(days=days, minutes=minutes, waiting=look.queue + look.claimed, epoch_ms=int(epoch or 0) or None)
 
+    def retry(
+        self, site: str, resends: Sequence[Resend], *, epoch_ms: int | None, alerts: bool
+    ) -> list[str | SpoolRefusedError]:
+        """Send failed records again, each once however often this is called; return what became of each.
+
+        OK: sent. DUP: it was sent before. OLD: it is older than the failed table keeps. `epoch_ms` is that of the
+        Redis whose marks the caller relies on, None if it relies on none. After an error the call may be repeated.
+        """
+        names = ("queue", "retried", "ledger", "alerts", "live")
+        keys = [*(key(site, name) for name in names), SITES, EPOCH]
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for one in resends:
+                mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if epoch_ms is None else epoch_ms]
+                told = [ALERTS_CAP if alerts and one.is_new else 0, int(one.is_new)]
+                pipe.eval(scripts.RETRY, len(keys), *keys, *mark, *told, site, one.record, *one.count.line())
+            answers: list[object] = pipe.execute(raise_on_error=False) if resends else []
+        return [_resent(site, answer) for answer in answers]
+
+    def retried(self, site: str, fids: Sequence[str] | None = None) -> dict[str, int]:
+        """Return which of these failed records, or of all, were sent again, and when (milliseconds since 1970)."""
+        with _translated():
+            if fids is None:
+                return _numbers(dict(self._client.hscan_iter(key(site, "retried"), count=1000)))
+            found = self._client.hmget(key(site, "retried"), list(fids)) if fids else []
+        return _numbers({fid: when for fid, when in zip(fids, found, strict=True) if when is not None})
+
+    def epoch_ms(self) -> int | None:
+        """Return since when this Redis counts, in milliseconds since 1970; None if it never did."""
+        with _translated():
+            return int(self._client.get(EPOCH) or 0) or None
+
     def _claims(self, site: str, source: str) -> list[str]:
         writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
         return [Holder(site, source, writer, writer).key("claim") for writer in writers]
@@ -485,6 +518,12 @@ def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
     if isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.BusyLoadingError):
         return SpoolRefusedError(f"Redis refused: {error}")
     return SpoolUnclearError(f"Redis gave no answer: {error or type(error).__name__}")
+
+
+def _resent(site: str, answer: object) -> str | SpoolRefusedError:
+    if answer == b"LOST":
+        return SpoolForgotError(f"{site}: Redis was emptied meanwhile; run it again")
+    return _text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
 
 
 def _keys(holder: Holder, *names: str) -> list[str]:
