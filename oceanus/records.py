@@ -35,6 +35,11 @@ def mint(now_us: int | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def is_id(text: str) -> bool:
+    """Say whether a text is an id of ours: an event's, or a failed record's."""
+    return _EID.fullmatch(text) is not None
+
+
 def received_us(eid: str) -> int:
     """Return the time inside an event id, in microseconds since 1970 (about 0.25 us off)."""
     fraction = int(eid[15:18], 16)
@@ -95,7 +100,7 @@ def decode(raw: bytes, key: str = "eid") -> Record:
         raise NotARecordError("is JSON, but no object")
     if record.get("v") != FORMAT:
         raise NotARecordError(f"has format version {record.get('v')!r}; this release reads {FORMAT}")
-    if not isinstance(record.get(key), str) or not _EID.fullmatch(record[key]):
+    if not isinstance(record.get(key), str) or not is_id(record[key]):
         raise NotARecordError(f"has no id ({key})")
     if not _is_time(record.get("dt")):
         raise NotARecordError("has no time (dt)")

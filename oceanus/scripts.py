@@ -210,10 +210,10 @@ return 'OK'
 
 # A failed record is sent again: marked and in the queue, or neither. It adds, so at the ceiling it is refused like a
 # push, before anything is changed. An id is refused for good once its mark may be forgotten (keep_ms, by Redis' own
-# clock); each call forgets those among a few marks, so that the hash ends with the failed table's rows. LOST: another
-# Redis than the one in which the caller looked for marks.
+# clock); each call forgets those among a few marks, so that the hash ends with the failed table's rows. `since` in it is
+# when its first mark was made; LOST: it is not the one that the caller knows, so that marks it relies on may be gone.
 # KEYS queue retried ledger alerts live sites epoch
-# ARGV fid keep_ms epoch alerts_cap publish site record, ledger lines..
+# ARGV fid keep_ms since alerts_cap publish site record, ledger lines..
 RETRY = (
     _LEDGER
     + """
@@ -229,8 +229,9 @@ for key, kind in pairs({[KEYS[1]] = 'list', [KEYS[2]] = 'hash', [KEYS[4]] = 'lis
 end
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 'DUP' end
 if received_ms(ARGV[1]) < oldest_ms then return 'OLD' end
-if ARGV[3] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[3] then return 'LOST' end
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[2], 'since') ~= ARGV[3] then return 'LOST' end
 redis.call('HSET', KEYS[2], ARGV[1], now_ms)
+redis.call('HSETNX', KEYS[2], 'since', now_ms)
 redis.call('LPUSH', KEYS[1], ARGV[7])
 if cap > 0 then
   redis.call('LPUSH', KEYS[4], ARGV[7])

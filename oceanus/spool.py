@@ -440,19 +440,20 @@ class Spool:
         return Ledger(days=days, minutes=minutes, waiting=look.queue + look.claimed, epoch_ms=int(epoch or 0) or None)
 
     def retry(
-        self, site: str, resends: Sequence[Resend], *, epoch_ms: int | None, alerts: bool
+        self, site: str, resends: Sequence[Resend], *, since_ms: int | None, alerts: bool
     ) -> list[str | SpoolRefusedError]:
         """Send failed records again, each once however often this is called; return what became of each.
 
-        OK: sent. DUP: it was sent before. OLD: it is older than the failed table keeps. `epoch_ms` is that of the
-        Redis whose marks the caller relies on, None if it relies on none. After an error the call may be repeated.
+        OK: sent. DUP: it was sent before. OLD: it is older than the failed table keeps. `since_ms` is what
+        `marks_since` said when the caller looked for marks; None if it relies on none. After an error the call may be
+        repeated.
         """
         names = ("queue", "retried", "ledger", "alerts", "live")
         keys = [*(key(site, name) for name in names), SITES, EPOCH]
         with _translated():
             pipe = self._client.pipeline(transaction=False)
             for one in resends:
-                mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if epoch_ms is None else epoch_ms]
+                mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if since_ms is None else since_ms]
                 told = [ALERTS_CAP if alerts and one.is_new else 0, int(one.is_new)]
                 pipe.eval(scripts.RETRY, len(keys), *keys, *mark, *told, site, one.record, *one.count.line())
             answers: list[object] = pipe.execute(raise_on_error=False) if resends else []
@@ -462,9 +463,15 @@ class Spool:
         """Return which of these failed records, or of all, were sent again, and when (milliseconds since 1970)."""
         with _translated():
             if fids is None:
-                return _numbers(dict(self._client.hscan_iter(key(site, "retried"), count=1000)))
+                marks = _numbers(dict(self._client.hscan_iter(key(site, "retried"), count=1000)))
+                return {fid: when_ms for fid, when_ms in marks.items() if fid != "since"}
             found = self._client.hmget(key(site, "retried"), list(fids)) if fids else []
         return _numbers({fid: when for fid, when in zip(fids, found, strict=True) if when is not None})
+
+    def marks_since(self, site: str) -> int | None:
+        """Return since when it is known which failed records were sent again, in milliseconds; None if it is not."""
+        with _translated():
+            return int(self._client.hget(key(site, "retried"), "since") or 0) or None
 
     def epoch_ms(self) -> int | None:
         """Return since when this Redis counts, in milliseconds since 1970; None if it never did."""

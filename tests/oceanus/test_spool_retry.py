@@ -32,8 +32,8 @@ def rejected(text: bytes = b"text", fid: str = "") -> Resend:
     return Resend(fid=fid or records.mint(), record=text, count=count, is_new=True)
 
 
-def retry(spool: Spool, *resends: Resend, epoch_ms: int | None = None, alerts: bool = False) -> list[object]:
-    return spool.retry(SITE, resends, epoch_ms=epoch_ms, alerts=alerts)
+def retry(spool: Spool, *resends: Resend, since_ms: int | None = None, alerts: bool = False) -> list[object]:
+    return spool.retry(SITE, resends, since_ms=since_ms, alerts=alerts)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_refused_record_is_in_flight_again_and_marked(spool, look_inside):
     [when_ms] = spool.retried(SITE, [one.fid, records.mint()]).values()
     assert abs(when_ms - time.time() * 1000) < 60_000
     assert spool.retried(SITE) == {one.fid: when_ms}
-    assert spool.epoch_ms() == when_ms
+    assert spool.epoch_ms() == spool.marks_since(SITE) == when_ms
 
 
 def test_a_rejected_beacon_is_accepted_now_and_told_like_any_other(spool, look_inside):
@@ -158,16 +158,16 @@ def test_marks_do_not_grow_for_ever(spool, look_inside):
 
 
 def test_a_redis_that_was_emptied_after_its_marks_were_read_takes_nothing(spool, look_inside):
-    look_inside.set("oceanus:ledger:epoch", 1_795_000_000_000)
-    epoch_ms = spool.epoch_ms()
+    assert spool.marks_since(SITE) is None
+    retry(spool, refused())
+    since_ms = spool.marks_since(SITE)
+    assert retry(spool, refused(), since_ms=since_ms) == ["OK"]
     look_inside.flushall()
 
-    [answer] = retry(spool, refused(), epoch_ms=epoch_ms)
+    [answer] = retry(spool, refused(), since_ms=since_ms)
 
     assert isinstance(answer, SpoolForgotError)
     assert everything(look_inside) == {}
-    look_inside.set("oceanus:ledger:epoch", 1_795_000_000_000)
-    assert retry(spool, refused(), epoch_ms=epoch_ms) == ["OK"]
 
 
 def test_without_a_redis_a_retry_is_unclear_and_says_so(own_redis: RedisProcess):
