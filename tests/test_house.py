@@ -36,6 +36,8 @@ PURE = (
     "arms/privacy.py",
     "arms/quota.py",
     "management/accesslog.py",
+    "management/again.py",
+    "management/failed.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",
     "oceanus/pushes.py",
