@@ -60,7 +60,7 @@ class Kept:
         """Return query string and body as the bytes that came."""
         at = len(self.sent) if self.body_at is None else self.body_at
         query, body = self.sent[:at].removesuffix("\n"), self.sent[at:]
-        return _bytes(query), _bytes(body)
+        return query.encode(), _bytes(body)
 
 
 def read(raw: str) -> Kept:
@@ -93,9 +93,14 @@ def _is_right(name: str, value: Any) -> bool:
     return isinstance(value, bool if name in ("cleaned", "refused") else str)
 
 
-def _bytes(text: str) -> bytes:
-    """Return the bytes of which a text was made; what looks like an escaped byte is taken for one.
+def _bytes(body: str) -> bytes:
+    """Return the bytes of which a body's text was made; what may be escaped bytes is taken for such if it is no UTF-8.
 
-    A beacon that did send such letters is then refused for not being UTF-8, and none is taken that was not sent.
+    A body that did send such letters is then refused for not being UTF-8, and none is taken that was not sent.
     """
-    return _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), text.encode())
+    restored = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), body.encode())
+    try:
+        restored.decode()
+    except UnicodeDecodeError:
+        return restored
+    return body.encode()

@@ -79,10 +79,11 @@ def groups_sql(path: str, wanted: Wanted, marks: Sequence[str], limit: int) -> t
 
 
 def rows_sql(path: str, wanted: Wanted, newest: int | None = None) -> tuple[str, Values]:
-    """Return what asks for the failed records themselves, the oldest first; `newest` of them, the newest first."""
+    """Return what asks for the failed records, the oldest first; or `newest` of them, the newest first, without raw."""
     where, values = wanted.where()
+    columns = ", ".join(COLUMNS) if newest is None else ", ".join([*COLUMNS[:-1], "'' AS raw"])
     order = "ORDER BY dt, fid" if newest is None else f"ORDER BY dt DESC, fid DESC LIMIT {newest}"
-    return f"SELECT {', '.join(COLUMNS)} FROM `{path}` WHERE {where} {order}", values  # noqa: S608 - as above
+    return f"SELECT {columns} FROM `{path}` WHERE {where} {order}", values  # noqa: S608 - as above
 
 
 def count_sql(path: str, wanted: Wanted) -> tuple[str, Values]:

@@ -1,7 +1,7 @@
 """What a retry would send, judged without Redis or BigQuery."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arms.kept import Kept
@@ -111,6 +111,7 @@ def test_what_cannot_be_sent_is_told_in_a_sentence(one, why):
     assert found.startswith(why) or set(found.split("; ")) == set(why.split("; "))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["rules", "write", "other", ""]), st.text(), st.text())
 def test_no_text_at_all_is_sent_by_mistake_or_ends_the_run(stage, raw, site):
     assert isinstance(judge(row(stage, raw, site="search")), str)

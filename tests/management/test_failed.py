@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from management import failed
@@ -40,6 +40,7 @@ def test_what_is_no_time_is_refused(text):
         failed.since_us(text, NOW_US)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["rules", "write"]), st.integers(0, 2**50))
 def test_no_text_of_an_operator_becomes_sql(site, reason, stage, since):
     where, values = Wanted(site=site, reason=reason, stage=stage, since_us=since).where()
@@ -56,6 +57,7 @@ def test_ids_are_looked_for_about_their_own_time_alone():
     assert values == {"fids": [FID], "first": NOW_US - failed.DAY_US, "last": NOW_US + failed.DAY_US}
 
 
+@settings(deadline=None)
 @given(st.text(), st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)))
 def test_a_row_is_read_as_it_stands_and_what_is_missing_is_empty(raw, dt):
     moment = dt.replace(tzinfo=UTC)
@@ -67,6 +69,7 @@ def test_a_row_is_read_as_it_stands_and_what_is_missing_is_empty(raw, dt):
     assert bare == row(dt_us=0, site="", stage="", reason="", raw="")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_page_obeys_no_control_character_of_a_visitor(raw):
     for text in (raw, json.dumps({"sent": raw}), json.dumps({"sent": raw}, ensure_ascii=False)):
