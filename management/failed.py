@@ -155,7 +155,7 @@ def rfc3339(micros: int) -> str:
 
 
 def _parsed(raw: str) -> Any:
-    """Return the text as JSON where it is an object, and what was sent within it with a line for each parameter."""
+    """Return the text as a JSON object, where it is one."""
     try:
         value = json.loads(raw)
     except ValueError:

@@ -15,7 +15,7 @@ from management import failed as table
 from management import running, sql
 from management.again import Judge
 from management.failed import Row, Wanted
-from management.resend import BEFORE, CANNOT, CHUNK, SENT, UNSENT, Resender, Tally
+from management.resend import BEFORE, CANNOT, LOOKED_UP, SENT, UNSENT, Resender, Tally
 from management.telling import Bytes, progress, say
 from management.wording import visible
 from oceanus import records, settings, sites, warehouse
@@ -265,7 +265,7 @@ def _marks(spool: Spool, site: str, rows: list[Row]) -> set[str]:
 def _chunks(parts: _Parts, wanted: Wanted, whole: int) -> Iterator[list[Row]]:
     """Yield the failed records, the oldest first; those that fail meanwhile are not among them."""
     found = parts.ask(table.rows_sql(parts.path, wanted)).rows if whole else iter(())
-    return map(list, batched(table.rows(found), CHUNK, strict=False))
+    return map(list, batched(table.rows(found), LOOKED_UP, strict=False))
 
 
 def _lines(tally: Tally, unclear: str) -> list[str]:

@@ -7,6 +7,7 @@ it (it was emptied); these are looked up, in their table and among the records t
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 
 from management import failed
 from management.again import Judge, Ready
@@ -18,7 +19,7 @@ from oceanus.warehouse import Queries
 
 SENT, BEFORE, CANNOT, UNSENT = "sent", "before", "cannot", "unsent"
 OLD = "it is older than the failed table keeps its rows"
-CHUNK = 200
+LOOKED_UP, SENT_AT_ONCE = 1000, 200  # rows a query; scripts a trip, which Redis' other clients wait for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,11 @@ class Resender:
         for site, some in _by_site(rows).items():
             judged, since_ms = self._look(site, some)
             ready = [one.ready.resend for one in judged if one.ready]
-            answers = iter(self._spool.retry(site, ready, since_ms=since_ms, alerts=site in alerts))
+            answers = iter(
+                answer
+                for part in batched(ready, SENT_AT_ONCE, strict=False)
+                for answer in self._spool.retry(site, part, since_ms=since_ms, alerts=site in alerts)
+            )
             verdicts += [_settled(one, next(answers)) if one.ready else one for one in judged]
         return verdicts
 
