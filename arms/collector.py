@@ -83,7 +83,7 @@ class Collector:
         """Return what arrived, in the form that the intake judges."""
         headers = req.texts()
         trusted, refusal = self._caller(site, headers)
-        query = quote(req.raw_query, safe=_ASCII)
+        query = req.raw_query.decode() if req.raw_query.isascii() else quote(req.raw_query, safe=_ASCII)
         raw = (f"{query}\n{body}" if query else body) if body else query
         wrong = parameters if isinstance(parameters, ParameterError) else None
         return Sent(
