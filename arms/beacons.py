@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -13,28 +11,19 @@ import orjson
 
 from arms import answers, metrics
 from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyTooLargeError, Request
+from arms.bodies import Parameters, batch, form, parameters_of, raw_beacon
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
-from arms.parameters import ParameterError, members, of_object, pairs
-from oceanus import jsontext
+from arms.parameters import ParameterError, pairs
 from oceanus.sites import Site
 
 log = logging.getLogger(__name__)
 
 Response = falcon.asgi.Response
-Parameters = Sequence[tuple[str, Any]] | ParameterError
 BATCH_BEACONS = 100
 # How long each event of an open mail lasts, in seconds, and which one follows.
 CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A line of a batch that is no JSON, and why."""
-
-    line: str
-    reason: ParameterError
 
 
 class Route:
@@ -224,7 +213,8 @@ class Pirate(Route):
         body = await self._body(req, resp) if found else None
         if not found or body is None:
             return
-        outcome = await self._collect(found, req, resp, form(req, body), body.decode(errors="backslashreplace"))
+        parameters = form(req.raw_query, req.content_type or "", body)
+        outcome = await self._collect(found, req, resp, parameters, body.decode(errors="backslashreplace"))
         if outcome is not None:
             answers.words(resp, "")
 
@@ -235,67 +225,6 @@ def query(req: Request) -> Parameters:
         return pairs(req.raw_query)
     except ParameterError as exc:
         return exc
-
-
-def form(req: Request, body: bytes) -> Parameters:
-    """Return the parameters of a form with those of its query string, or why they cannot be read."""
-    kind = (req.content_type or "").partition(";")[0].strip().lower()
-    try:
-        before = pairs(req.raw_query)
-        if kind == "application/json" or (kind != "application/x-www-form-urlencoded" and body.lstrip()[:1] == b"{"):
-            return [*before, *members(utf8(body))]
-        return [*before, *_urlencoded(kind, body)]
-    except ParameterError as exc:
-        return exc
-
-
-def _urlencoded(kind: str, body: bytes) -> list[tuple[str, str]]:
-    if kind.startswith("multipart/"):
-        raise ParameterError("body", "multipart forms are not taken: send it urlencoded or as JSON")
-    return pairs(body.strip(), "body")
-
-
-def batch(body: bytes) -> list[Any]:
-    """Return the beacons of a batch; a line that cannot be read stands in its place as Unreadable.
-
-    Raises ParameterError if the whole cannot be read.
-    """
-    text = utf8(body).strip()
-    if not text.startswith("["):
-        return [_line(line) for line in text.split("\n") if line.strip()]
-    try:
-        value = jsontext.loads(text, unique=True)
-    except ValueError as exc:
-        raise ParameterError("body", str(exc)) from None
-    return value if isinstance(value, list) else []
-
-
-def parameters_of(beacon: Any) -> Parameters:
-    """Return the parameters of one beacon of a batch, or why it cannot be read."""
-    if isinstance(beacon, Unreadable):
-        return beacon.reason
-    try:
-        return of_object(beacon)
-    except ParameterError as exc:
-        return exc
-
-
-def raw_beacon(beacon: Any) -> str:
-    """Return one beacon of a batch as the text that is kept if it fails."""
-    if isinstance(beacon, Unreadable):
-        return beacon.line
-    try:
-        return jsontext.dumps(beacon)
-    except ValueError:
-        return ascii(beacon)
-
-
-def utf8(body: bytes) -> str:
-    """Return a body as text; raises ParameterError."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise ParameterError("body", "is not UTF-8") from None
 
 
 def event_of(raw_query: bytes) -> str:
@@ -321,10 +250,3 @@ def explained(outcome: Outcome, req: Request) -> str:
     told = {"route": req.path, "result": type(outcome).__name__.lower(), "errors": reasons, "record": record}
     shown = orjson.dumps(told | {"headers": req.texts()}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     return shown.decode() + "\n"
-
-
-def _line(line: str) -> Any:
-    try:
-        return jsontext.loads(line, unique=True)
-    except ValueError as exc:
-        return Unreadable(line, ParameterError("body", str(exc)))

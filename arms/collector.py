@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from arms import metrics
 from arms.arrival import Request, client_address
@@ -24,6 +24,8 @@ from oceanus.sites import Site, Sites
 from oceanus.worker import is_internal
 
 log = logging.getLogger(__name__)
+
+_ASCII = bytes(range(128))
 
 
 def microseconds() -> int:
@@ -81,9 +83,8 @@ class Collector:
         """Return what arrived, in the form that the intake judges."""
         headers = req.texts()
         trusted, refusal = self._caller(site, headers)
-        raw = req.raw_query.decode("ascii", "backslashreplace") + (
-            ("\n" if req.raw_query else "") + body if body else ""
-        )
+        query = req.raw_query.decode() if req.raw_query.isascii() else quote(req.raw_query, safe=_ASCII)
+        raw = (f"{query}\n{body}" if query else body) if body else query
         wrong = parameters if isinstance(parameters, ParameterError) else None
         return Sent(
             parameters=() if isinstance(parameters, ParameterError) else parameters,
@@ -94,6 +95,7 @@ class Collector:
             now_us=self._clock(),
             route=req.path,
             raw=raw,
+            body_at=len(raw) - len(body) if body else None,
             given_time=headers.get("x-oceanus-time") if trusted else None,
             unreadable=wrong,
             refusal=refusal,

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arms import privacy
+from arms import kept, privacy
 from arms.checks import Checks
+from arms.kept import Kept
 from arms.parameters import ParameterError, merge
 from oceanus import jsontext, records
 from oceanus.records import Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
-RAW_BYTES = 8192
 _CID = re.compile(r"[0-9a-fA-F]{32}")
 UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
@@ -29,7 +29,8 @@ NEWEST_US = 365 * DAY_US
 class Sent:
     """What arrived. `headers` by small name; `given_time` comes from a caller who proved the right to it.
 
-    `raw` is the text kept if the beacon fails; `refusal` is a reason to answer 403 that was found on the way here.
+    `raw` is the text kept if the beacon fails, its body beginning at `body_at`; `refusal` is a reason to answer 403
+    that was found on the way here.
     """
 
     parameters: Sequence[tuple[str, Any]]
@@ -38,6 +39,7 @@ class Sent:
     now_us: int
     route: str
     raw: str
+    body_at: int | None = None
     given_time: str | None = None
     unreadable: ParameterError | None = None
     refusal: tuple[str, str] | None = None
@@ -219,17 +221,22 @@ class Intake:
     def _raw(self, sent: Sent, anonymous: bool) -> str:
         """Return what was sent as JSON text, cleaned by the site's privacy policy and cut at 8 KiB."""
         private = anonymous or self.site.privacy.mask is not None
-        query = sent.raw
+        text, whole = sent.raw, True
         if private:
-            query = "" if sent.unreadable else privacy.clean_raw(self.site, sent.parameters, anonymous)
-        address = privacy.cut_address(sent.address) if anonymous else sent.address
-        told = {
-            "route": sent.route,
-            "sent": query,
-            "address": address,
-            "agent": sent.headers.get("user-agent", "")[:512],
-        }
-        return cut(records.encode(told), RAW_BYTES)
+            text = "" if sent.unreadable else privacy.clean_raw(self.site, sent.parameters, anonymous)
+            whole = not (anonymous or sent.unreadable) and privacy.stays_whole(sent.parameters)
+        has_body = sent.body_at is not None and not private
+        return Kept(
+            route=sent.route,
+            sent=text,
+            address=privacy.cut_address(sent.address) if anonymous else sent.address,
+            agent=sent.headers.get("user-agent", "")[: kept.AGENT_CHARACTERS],
+            body_at=sent.body_at if has_body else None,
+            kind=sent.headers.get("content-type", "")[:100] if has_body else "",
+            time=sent.given_time,
+            cleaned=not whole,
+            refused=sent.refusal is not None,
+        ).text()
 
 
 def _named(name: Any, again: Any, repeated: frozenset[str]) -> dict[str, str]:
@@ -243,8 +250,3 @@ def _named(name: Any, again: Any, repeated: frozenset[str]) -> dict[str, str]:
     if again is not None and name is None:
         return {"re": "needs the cid of the first try"}
     return {}
-
-
-def cut(text: bytes, most: int) -> str:
-    """Return the text cut to `most` bytes, never within a character."""
-    return text[:most].decode(errors="ignore")

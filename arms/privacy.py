@@ -97,6 +97,11 @@ def clean_raw(site: Site, parameters: Iterable[tuple[str, Any]], objecting: bool
     return urlencode(kept)
 
 
+def stays_whole(parameters: Iterable[tuple[str, Any]]) -> bool:
+    """Say whether masking takes nothing out of these parameters that a record would keep."""
+    return all(isinstance(value, str) and (name in MASKED or not _MAIL.search(value)) for name, value in parameters)
+
+
 def _blank(names: frozenset[str], pair: str) -> str:
     equals = _EQUALS.search(pair)
     if equals is None or unquote(pair[: equals.start()]).lower() not in names:

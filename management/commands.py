@@ -8,18 +8,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from management import audit, check, replay, running, sql, status
+from management.failed_commands import failed
+from management.telling import Bytes, progress
+from management.telling import say as _say
 from management.up import up
 from oceanus import settings, sites, warehouse
 from oceanus.auditor import Auditor
@@ -101,23 +100,10 @@ def check_command(offline: bool) -> None:
         click.echo(f"BigQuery: project {asked.project}, dataset {asked.dataset}: answers")
 
 
-class _Bytes(click.ParamType[int]):
-    """A size such as 10GB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the size in bytes."""
-        try:
-            return value if isinstance(value, int) else sql.parse_bytes(value)
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-
-
 @oceanus.command("sql", epilog='Example: oceanus sql "SELECT url, COUNT(*) AS views FROM bizocean GROUP BY url"')
 @click.argument("query")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("--max-bytes", type=_Bytes(), default="10GB", show_default=True, help="Refuse to read more than this.")
+@click.option("--max-bytes", type=Bytes(), default="10GB", show_default=True, help="Refuse to read more than this.")
 @click.pass_context
 def sql_command(ctx: click.Context, query: str, form: str, max_bytes: int) -> None:
     """Run one SELECT in the warehouse.
@@ -187,7 +173,7 @@ def status_command(ctx: click.Context, form: str) -> None:
 
 @oceanus.command("audit", epilog="Example: oceanus audit --format json")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--max-bytes", type=_Bytes(), default="10GB", show_default=True, help="Refuse to read more, per table.")
+@click.option("--max-bytes", type=Bytes(), default="10GB", show_default=True, help="Refuse to read more, per table.")
 @click.option("--days", type=click.IntRange(min=1), help="Judge only the last days with records; else all of them.")
 @click.option("--acknowledge", is_flag=True, help="Accept the alarms: a new Redis, and pushes that it had forgotten.")
 @click.pass_context
@@ -258,7 +244,7 @@ def _replay(file: Path, site: Site, url: str, token: str, rate: float | None, ke
         _say([f"warning: some lines are older than {days:,} days: arms will refuse those"])
     tally, began = replay.Tally(), time.monotonic()
     try:
-        with file.open("rb") as lines, _progress(f"to {site.name}", covered.lines) as each:
+        with file.open("rb") as lines, progress(f"to {site.name}", covered.lines) as each:
             asyncio.run(_send(url, token, site.name, tally, rate, replay.sendings(lines, covered, shift), each))
     except replay.NobodyAnswersError as exc:
         _say([f"{url}: {exc}; stopped"])
@@ -278,22 +264,4 @@ async def _send(
         await replay.Replay(client, name, tally, rate, waits=lambda told: _say([told])).send(beacons, each)
 
 
-@contextmanager
-def _progress(what: str, whole: int) -> Iterator[Any]:
-    """Show a bar on a terminal and nothing elsewhere; yields what to call after each step."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=whole)
-        yield lambda: bar.advance(task)
-
-
-def _say(lines: list[str]) -> None:
-    for line in lines:
-        click.echo(line, err=True)
+oceanus.add_command(failed)

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, TextIO
 
 from management import grid
+from management.wording import visible
 from oceanus.errors import TableMissingError, WarehouseError, WarehouseUnclearError
 from oceanus.warehouse import Result
 
@@ -23,8 +24,6 @@ TABLE_ROWS = 1000
 COUNTED_ROWS = 20_000  # so many are fetched to be counted: a wide table of millions would take minutes
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# What moves a terminal's cursor or colours it: a visitor chose these texts.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 # `BadRequest: POST http://...: ` before the sentence, and behind it the same once more as Google's client adds it.
 _ADDRESS = re.compile(r"^[A-Z]\w+: (?:(?:\d{3} )?[A-Z]+ https?://\S+: )?")
 _REPEATED = re.compile(r"; (?=[^;]*\breason: \w+)(?:reason|location|message|debugInfo): .*", re.DOTALL)
@@ -152,7 +151,7 @@ def _are_numbers(column: Sequence[Any]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else _text(value).translate(_CONTROLS)
+    return "" if value is None else visible(_text(value))
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from oceanus.ledger import Count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
@@ -28,3 +30,16 @@ class Numbered:
     push: Push
     producer: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A failed record on its way back to its site's queue: its id, the record, and how the ledger counts it.
+
+    `is_new`: it was never accepted before, so that it is told to those who wait for accepted records.
+    """
+
+    fid: str
+    record: bytes
+    count: Count
+    is_new: bool

@@ -56,6 +56,11 @@ def received(record: Record, key: str = "eid") -> int:
     return int(record["received"]) if is_named(record[key]) else received_us(record[key])
 
 
+def is_id(text: str) -> bool:
+    """Say whether a text is an id of ours: an event's, or a failed record's."""
+    return _EID.fullmatch(text) is not None
+
+
 def received_us(eid: str) -> int:
     """Return the time inside an event id of version 7, in microseconds since 1970 (about 0.25 us off)."""
     fraction = int(eid[15:18], 16)
@@ -116,7 +121,7 @@ def decode(raw: bytes, key: str = "eid") -> Record:
         raise NotARecordError("is JSON, but no object")
     if record.get("v") != FORMAT:
         raise NotARecordError(f"has format version {record.get('v')!r}; this release reads {FORMAT}")
-    if not isinstance(record.get(key), str) or not _EID.fullmatch(record[key]):
+    if not isinstance(record.get(key), str) or not is_id(record[key]):
         raise NotARecordError(f"has no id ({key})")
     if is_named(record[key]) and type(record.get("received")) is not int:
         raise NotARecordError("has no receive time (received)")

@@ -276,3 +276,43 @@ for i = 1, #ARGV, 2 do
 end
 return 'OK'
 """
+
+# A failed record is sent again: marked and in the queue, or neither. It adds, so at the ceiling it is refused like a
+# push, before anything is changed. An id is refused for good once its mark may be forgotten (keep_ms, by Redis' own
+# clock); each call forgets those among a few marks, so that the hash ends with the failed table's rows. Its member
+# `since` is when the first mark was made; LOST: not what the caller knows, so that marks it relies on may be gone.
+# KEYS queue retried ledger alerts live sites epoch
+# ARGV fid keep_ms since alerts_cap publish site record, ledger lines..
+RETRY = (
+    _LEDGER
+    + """
+local function received_ms(fid)
+  return #fid == 36 and tonumber(string.sub(fid, 1, 8) .. string.sub(fid, 10, 13), 16)
+end
+local clock, cap = redis.call('TIME'), tonumber(ARGV[4])
+local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local oldest_ms = now_ms - tonumber(ARGV[2])
+for key, kind in pairs({[KEYS[1]] = 'list', [KEYS[2]] = 'hash', [KEYS[4]] = 'list'}) do
+  local t = redis.call('TYPE', key).ok
+  if t ~= kind and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no ' .. kind) end
+end
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 'DUP' end
+if received_ms(ARGV[1]) < oldest_ms then return 'OLD' end
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[2], 'since') ~= ARGV[3] then return 'LOST' end
+redis.call('HSET', KEYS[2], ARGV[1], now_ms)
+redis.call('HSETNX', KEYS[2], 'since', now_ms)
+redis.call('LPUSH', KEYS[1], ARGV[7])
+if cap > 0 then
+  redis.call('LPUSH', KEYS[4], ARGV[7])
+  redis.call('LTRIM', KEYS[4], 0, cap - 1)
+end
+ledger(KEYS[3], 8)
+redis.pcall('SADD', KEYS[6], ARGV[6])
+redis.pcall('SET', KEYS[7], now_ms, 'NX')
+for _, fid in ipairs(redis.pcall('HRANDFIELD', KEYS[2], 20)) do
+  if (received_ms(fid) or now_ms) < oldest_ms then redis.pcall('HDEL', KEYS[2], fid) end
+end
+if ARGV[5] == '1' then redis.pcall('PUBLISH', KEYS[5], ARGV[7]) end
+return 'OK'
+"""
+)

@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.retry import Retry as SyncRetry
 
 from oceanus import scripts
 from oceanus.errors import (
@@ -31,12 +31,13 @@ from oceanus.errors import (
     WriterGoneError,
 )
 from oceanus.ledger import ACCEPTED, KINDS, REJECTED, Count, Ledger, Totals, added, day_of, is_day, totals
-from oceanus.pushes import Numbered, Push
+from oceanus.pushes import Numbered, Push, Retry
 from oceanus.settings import RedisSettings
 
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
+RETRIED_DAYS = 100  # a mark outlives its row in the failed table (FAILED_EXPIRY_DAYS, and the day that is begun)
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
 COUNTED = ("queue", "later", "resends")  # the lists of accepted records: what is in flight lies here or in a claim
 LISTS = (*COUNTED, "failed")  # what r2bq drains
@@ -514,6 +515,40 @@ class Spool:
         }
         return totals(numbers, 8).get(day, Totals()), minutes
 
+    def retry(
+        self, site: str, retries: Sequence[Retry], *, since_ms: int | None, alerts: bool
+    ) -> list[str | SpoolRefusedError]:
+        """Send failed records again, each once however often this is called; return what became of each.
+
+        OK: sent. DUP: it was sent before. OLD: it is older than the failed table keeps. `since_ms` is what
+        `marks_since` said when the caller looked for marks; None if it relies on none. After an error the call may be
+        repeated.
+        """
+        names = ("queue", "retried", "ledger", "alerts", "live")
+        keys = [*(key(site, name) for name in names), SITES, EPOCH]
+        with _translated():
+            pipe = self._client.pipeline(transaction=False)
+            for one in retries:
+                mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if since_ms is None else since_ms]
+                told = [ALERTS_CAP if alerts and one.is_new else 0, int(one.is_new)]
+                pipe.eval(scripts.RETRY, len(keys), *keys, *mark, *told, site, one.record, *one.count.line())
+            answers: list[object] = pipe.execute(raise_on_error=False) if retries else []
+        return [_retried(site, answer) for answer in answers]
+
+    def retried(self, site: str, fids: Sequence[str] | None = None) -> dict[str, int]:
+        """Return which of these failed records, or of all, were sent again, and when (milliseconds since 1970)."""
+        with _translated():
+            if fids is None:
+                marks = _numbers(dict(self._client.hscan_iter(key(site, "retried"), count=1000)))
+                return {fid: when_ms for fid, when_ms in marks.items() if fid != "since"}
+            found = self._client.hmget(key(site, "retried"), list(fids)) if fids else []
+        return _numbers({fid: when for fid, when in zip(fids, found, strict=True) if when is not None})
+
+    def marks_since(self, site: str) -> int | None:
+        """Return since when it is known which failed records were sent again, in milliseconds; None if it is not."""
+        with _translated():
+            return int(self._client.hget(key(site, "retried"), "since") or 0) or None
+
     def _claims(self, site: str, source: str) -> list[str]:
         writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
         return [Holder(site, source, writer, writer).key("claim") for writer in writers]
@@ -542,7 +577,7 @@ def connect(settings: RedisSettings, seconds: float = 5.0) -> "redis.Redis":
         ssl=settings.tls,
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 0),
+        retry=SyncRetry(NoBackoff(), 0),
     )
 
 
@@ -561,6 +596,12 @@ def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
     if isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.BusyLoadingError):
         return SpoolRefusedError(f"Redis refused: {error}")
     return SpoolUnclearError(f"Redis gave no answer: {error or type(error).__name__}")
+
+
+def _retried(site: str, answer: object) -> str | SpoolRefusedError:
+    if answer == b"LOST":
+        return SpoolForgotError(f"{site}: Redis was emptied meanwhile; run it again")
+    return _text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
 
 
 def _keys(holder: Holder, *names: str) -> list[str]:

@@ -26,13 +26,18 @@ HOMES = {
 }
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
+    "arms/bodies.py",
     "arms/checks.py",
+    "arms/devices.py",
     "arms/entries.py",
     "arms/intake.py",
+    "arms/kept.py",
     "arms/parameters.py",
     "arms/privacy.py",
     "arms/quota.py",
     "management/accesslog.py",
+    "management/again.py",
+    "management/failed.py",
     "oceanus/audit.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",

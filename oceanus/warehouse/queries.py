@@ -1,6 +1,6 @@
 """Queries: SQL that reads, with a limit on what it may cost."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -14,6 +14,8 @@ from oceanus.warehouse.clients import Clients
 from oceanus.warehouse.failures import translated
 
 _EID = "^[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+Value = str | int | list[str]
+Parameter = bigquery.ArrayQueryParameter | bigquery.ScalarQueryParameter
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)  # Google's own is ten minutes: too long for whoever waits at a terminal
 
 
@@ -32,16 +34,22 @@ class Queries:
         self._rest = clients.rest
         self._default = f"{clients.project}.{dataset}"
 
-    def select(self, sql: str, max_bytes: int, seconds: float = 300) -> Result:
-        """Run one SELECT that may read at most `max_bytes`; raises WarehouseError for anything but a SELECT."""
+    def select(
+        self, sql: str, max_bytes: int, seconds: float = 300, values: Mapping[str, Value] | None = None
+    ) -> Result:
+        """Run one SELECT that may read at most `max_bytes`; raises WarehouseError for anything but a SELECT.
+
+        `values` are those of its parameters: a text, a number, or a list of texts for each.
+        """
+        given = [_parameter(name, value) for name, value in (values or {}).items()]
         with translated():
             asked = self._rest.query(
-                sql, job_config=self._config(max_bytes, dry_run=True), timeout=seconds, retry=_RETRY
+                sql, job_config=self._config(max_bytes, given, dry_run=True), timeout=seconds, retry=_RETRY
             )
             if asked.statement_type != "SELECT":
                 raise WarehouseError(f"this is a {asked.statement_type or 'script'}; only one SELECT is run here")
             found = self._rest.query_and_wait(
-                sql, job_config=self._config(max_bytes), wait_timeout=seconds, retry=_RETRY
+                sql, job_config=self._config(max_bytes, given), wait_timeout=seconds, retry=_RETRY
             )
             columns = [(column.name, column.field_type) for column in found.schema]
         return Result(columns, _pages(found))
@@ -113,9 +121,10 @@ class Queries:
             return None
         return (found[0][0],) if found else None
 
-    def _config(self, max_bytes: int, dry_run: bool = False) -> bigquery.QueryJobConfig:
+    def _config(self, max_bytes: int, given: Sequence[Parameter], dry_run: bool = False) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(
             default_dataset=self._default,
+            query_parameters=list(given),
             maximum_bytes_billed=max_bytes,
             dry_run=dry_run,
             use_query_cache=not dry_run,
@@ -133,6 +142,12 @@ def _spans(days: Iterable[str]) -> list[tuple[date, date]]:
 
 def _date(day: str) -> date:
     return date(int(day[:4]), int(day[4:6]), int(day[6:]))
+
+
+def _parameter(name: str, value: Value) -> Parameter:
+    if isinstance(value, list):
+        return bigquery.ArrayQueryParameter(name, "STRING", value)
+    return bigquery.ScalarQueryParameter(name, "INT64" if isinstance(value, int) else "STRING", value)
 
 
 def _pages(found: Iterable[bigquery.Row]) -> Iterator[tuple[Any, ...]]:

@@ -25,15 +25,20 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("command", ["up", "check", "sql", "replay", "status", "audit"])
+@pytest.mark.parametrize(
+    "command",
+    ["up", "check", "sql", "replay", "status", "audit", "failed list", "failed show", "failed retry"],
+)
 def test_help_of_every_command_has_an_example(run, command):
-    result = run(command, "--help")
+    result = run(*command.split(), "--help")
 
     assert result.exit_code == 0
     assert "Example:" in result.stdout
 
 
-@pytest.mark.parametrize("words", [("sql", "SELECT 1"), ("status",)])
+@pytest.mark.parametrize(
+    "words", [("sql", "SELECT 1"), ("status",), ("failed", "list"), ("failed", "retry", "--site", "bizocean")]
+)
 def test_where_nothing_runs_a_command_says_what_to_do(run, words, tmp_path):
     result = run(*words)
 
@@ -53,7 +58,7 @@ def test_folder_where_nothing_runs_is_named_from_the_root(run, monkeypatch, tmp_
 def test_summaries_of_the_commands_are_not_cut(run, width):
     listed = run("--help", COLUMNS=str(width)).stdout.partition("Commands:")[2]
 
-    assert all(f"\n  {name} " in listed for name in ("up", "check", "sql", "replay", "status", "audit"))
+    assert all(f"\n  {name} " in listed for name in ("up", "check", "sql", "replay", "status", "audit", "failed"))
     assert "..." not in listed
 
 
@@ -176,7 +181,20 @@ def test_replay_to_another_address_asks_for_its_token(run, tmp_path):
     assert "TRUST_TOKEN is not set" in result.stderr
 
 
-@pytest.mark.parametrize("words", [("sql",), ("sql", "SELECT 1", "--max-bytes", "much"), ("nosuch",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sql",),
+        ("sql", "SELECT 1", "--max-bytes", "much"),
+        ("nosuch",),
+        ("failed", "list", "--since", "yesterday"),
+        ("failed", "show", "1"),
+        ("failed", "retry"),
+        ("failed", "retry", "--stage", "rules"),
+        ("failed", "retry", "019a4b6e-3c00-7abc-8def-0123456789ab", "--site", "bizocean"),
+        ("failed", "retry", "019a4b6e-3c00-7abc-8def-0123456789ab", "--since", "24h"),
+    ],
+)
 def test_wrong_use_is_exit_2(run, words):
     assert run(*words).exit_code == 2
 
