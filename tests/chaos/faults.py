@@ -168,6 +168,40 @@ async def rest_trouble(stage: Stage, rng: random.Random, seconds: float, *, deed
     stage.rest.end()
 
 
+# --- two at once, where one alone would hardly meet the other's moment
+
+
+async def kill_drain_amid_trouble(stage: Stage, rng: random.Random, seconds: float) -> None:
+    """Kill an r2bq whose appends are under way, written without an answer, or on streams that are forgotten."""
+    stage.grpc.trouble.begin(rng.choice((Deed.HANG, Deed.CUT_AFTER, Deed.FORGET)), 0.5)
+    await asyncio.sleep(seconds / 2)
+    stage.children[rng.choice(DRAINS)].signal(signal.SIGKILL)
+    await asyncio.sleep(seconds / 2)
+    stage.grpc.trouble.end()
+
+
+async def kill_arms_without_redis(stage: Stage, rng: random.Random, seconds: float) -> None:
+    """Kill arms, or a worker, while its pushes go unanswered: its journal is taken over, and some of it is stored."""
+    states: tuple[State, ...] = ("cut", "silent", "deaf")
+    stage.set_wires("arms-redis", rng.choice(states))
+    await asyncio.sleep(seconds / 2)
+    if rng.random() < 0.5:
+        stage.arms.signal(signal.SIGKILL)
+    else:
+        _signal_worker(stage, rng, signal.SIGKILL)
+    await asyncio.sleep(seconds / 2)
+    stage.set_wires("arms-redis", "whole")
+
+
+async def look_up_amid_trouble(stage: Stage, rng: random.Random, seconds: float) -> None:
+    """Forget streams while the REST API, by which rows are then looked up, is in trouble."""
+    stage.grpc.trouble.begin(Deed.FORGET, 0.3)
+    stage.rest.begin(rng.choice(PROXY_DEEDS), 0.7)
+    await asyncio.sleep(seconds)
+    stage.grpc.trouble.end()
+    stage.rest.end()
+
+
 # --- tables
 
 
@@ -263,6 +297,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("journal's disk full", 4, journal_full, needs="tmpfs"),
     *_wires(),
     *_proxies(),
+    Kind("SIGKILL r2bq amid gRPC trouble", 4, kill_drain_amid_trouble),
+    Kind("SIGKILL arms while Redis is away", 4, kill_arms_without_redis),
+    Kind("gRPC stream forgotten, REST in trouble", 4, look_up_amid_trouble),
     Kind("r2bq two minutes off", 10, clock_off, needs="faketime"),
     Kind("empty table dropped", 2, drop_empty),
     Kind("filled table dropped", 2, drop_filled),
