@@ -37,7 +37,7 @@ def main() -> int:
     try:
         outcome = asyncio.run(_run(plan, seed, folder, pace, tmpfs="tmpfs" not in missing))
     except (AssertionError, asyncio.CancelledError, KeyboardInterrupt) as exc:
-        print(f"stopped: {exc or type(exc).__name__}; logs: {folder}")
+        print(f"stopped: {str(exc) or type(exc).__name__}; logs: {folder}")
         return 1
     print("\n".join(outcome.lines()))
     if outcome.verdict.is_good and not os.environ.get("KEEP"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import verdict
-from tests.chaos.faults import Fault, Kind, drop_empty
+from tests.chaos.faults import Fault, drop_empty
 from tests.chaos.load import Fate
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Verdict
@@ -35,6 +35,10 @@ class Recovery:
     def is_late(self) -> bool:
         """Say whether it took longer than promised."""
         return self.seconds > self.lasted + ALLOWED_SECONDS
+
+    def __str__(self) -> str:
+        late = "  LATE" if self.is_late else ""
+        return f"{self.kind:<42} {self.lasted:>5.1f}s recovered {self.seconds:>5.1f}s{late}"
 
 
 @dataclass
@@ -73,6 +77,7 @@ async def run(
     *,
     rate: float = 320.0,
     pace: float = 1.0,
+    steady_seconds: float = STEADY_SECONDS,
     tmpfs: bool = True,
 ) -> Outcome:
     """Run a plan; `pace` shortens every fault. Everything that was started is ended, however this ends."""
@@ -80,33 +85,32 @@ async def run(
     stage = Stage(folder, seed, rate, quiet, tmpfs)
     try:
         await stage.start()
-        tell(f"up after {time.process_time():.0f} s of our time; logs in {folder}")
+        tell(f"all is up, and {rate:.0f} beacons a second are sent; logs: {folder}")
         await asyncio.sleep(WARM_SECONDS)
-        await _until_calm(stage)
-        recoveries = [await _suffer(stage, fault, pace, len(plan), tell) for fault in plan]
+        await _until_calm(stage, steady_seconds)
+        recoveries = []
+        for fault in plan:
+            lasted, told = await _suffer(stage, fault, pace)
+            recoveries.append(Recovery(fault.kind.name, lasted, await _until_calm(stage, steady_seconds)))
+            tell(f"{fault.number:>3}/{len(plan)} {recoveries[-1]} {told}")
         judged = await _judge(stage, tell)
     finally:
         await stage.end()
     return Outcome(judged, seed, recoveries)
 
 
-async def _suffer(stage: Stage, fault: Fault, pace: float, total: int, tell: Callable[[str], None]) -> Recovery:
-    kind: Kind = fault.kind
+async def _suffer(stage: Stage, fault: Fault, pace: float) -> tuple[float, str]:
+    """Do a fault; return how long it lasted, and what clients were answered meanwhile."""
     began, before = time.monotonic(), stage.load.log.counts.copy()
-    await kind.strike(stage, random.Random(fault.seed), kind.seconds * pace)
-    lasted = time.monotonic() - began
-    recovery = Recovery(kind.name, lasted, await _until_calm(stage))
+    await fault.kind.strike(stage, random.Random(fault.seed), fault.kind.seconds * pace)
     counts = {fate.name.lower(): stage.load.log.counts[fate] - before[fate] for fate in Fate if fate}
-    told = " ".join(f"{name}={count}" for name, count in counts.items())
-    mark = "  LATE" if recovery.is_late else ""
-    tell(f"{fault.number:>3}/{total} {kind.name:<42} {lasted:>5.1f}s recovered {recovery.seconds:>5.1f}s {told}{mark}")
-    return recovery
+    return time.monotonic() - began, " ".join(f"{name}={count}" for name, count in counts.items())
 
 
-async def _until_calm(stage: Stage) -> float:
+async def _until_calm(stage: Stage, steady_seconds: float) -> float:
     """Return the seconds until beacons are accepted and the backlog is gone, which is believed when it lasts."""
     began = calm_from = time.monotonic()
-    while time.monotonic() - calm_from < STEADY_SECONDS:
+    while time.monotonic() - calm_from < steady_seconds:
         if not await asyncio.to_thread(stage.is_calm):
             calm_from = time.monotonic()
         if calm_from - began > GIVE_UP_SECONDS:

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -236,7 +237,8 @@ def _signal_worker(stage: Stage, rng: random.Random, number: int) -> int:
     if not workers:
         return 0
     pid = rng.choice(workers)
-    os.kill(pid, number)
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, number)
     return pid
 
 
