@@ -92,7 +92,7 @@ async def run(
         for fault in plan:
             lasted, told = await _suffer(stage, fault, pace)
             recoveries.append(Recovery(fault.kind.name, lasted, await _until_calm(stage, steady_seconds)))
-            tell(f"{fault.number:>3}/{len(plan)} {recoveries[-1]} {told}")
+            tell(f"{fault.number:>3}/{len(plan)} {recoveries[-1]} {told} appends={stage.append_seconds():.1f}s")
         judged = await _judge(stage, tell)
     finally:
         await stage.end()
@@ -108,23 +108,25 @@ async def _suffer(stage: Stage, fault: Fault, pace: float) -> tuple[float, str]:
 
 
 async def _until_calm(stage: Stage, steady_seconds: float) -> float:
-    """Return the seconds until beacons are accepted and the backlog is gone, which is believed when it lasts."""
+    """Return the seconds until beacons are accepted and the backlog is gone, which is believed when it lasts.
+
+    One that never comes is told as what it is, far too late; the verdict at the end says whether anything is lost.
+    """
     began = calm_from = time.monotonic()
     while time.monotonic() - calm_from < steady_seconds:
         if not await asyncio.to_thread(stage.is_calm):
             calm_from = time.monotonic()
         if calm_from - began > GIVE_UP_SECONDS:
-            waits = await asyncio.to_thread(stage.waits)
-            raise AssertionError(f"not calm after {GIVE_UP_SECONDS:.0f} s: {waits}")
+            break
         await asyncio.sleep(LOOK_SECONDS)
     return calm_from - began
 
 
 async def _judge(stage: Stage, tell: Callable[[str], None]) -> Verdict:
     await stage.load.stop()
-    ends = time.monotonic() + GIVE_UP_SECONDS
+    ends = time.monotonic() + 2 * GIVE_UP_SECONDS
     while not await asyncio.to_thread(stage.is_empty):
-        assert time.monotonic() < ends, f"not empty after {GIVE_UP_SECONDS:.0f} s: {stage.waits()}"
+        assert time.monotonic() < ends, f"never empty: {stage.waits()}"
         await asyncio.sleep(LOOK_SECONDS)
     rows = await asyncio.to_thread(lambda: list(stage.rows()))
     tell(f"{len(rows)} rows and failed records stand; {len(stage.asides)} copies are put back, and the audit is asked")

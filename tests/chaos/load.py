@@ -138,7 +138,7 @@ class Load:
         line = None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                line = self._idle.pop() if self._idle else await self._connect()
+                line = self._reused() or await self._connect()
                 status, body = await line.ask(one.request)
         except (OSError, EOFError, TimeoutError):  # no answer: none or one
             if line:
@@ -146,6 +146,15 @@ class Load:
             return
         self._idle.append(line)
         self._note(one, status, body)
+
+    def _reused(self) -> Line | None:
+        """Return an idle connection that the server has not closed meanwhile, as a browser would."""
+        while self._idle:
+            line = self._idle.pop()
+            if not line.reader.at_eof() and line.reader.exception() is None:
+                return line
+            line.close()
+        return None
 
     async def _connect(self) -> Line:
         return Line(*await asyncio.open_connection("127.0.0.1", self._port))

@@ -7,7 +7,7 @@ asked is gone; only then it decides what is passed on.
 
 import asyncio
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,6 @@ class GrpcProxy(grpc.GenericRpcHandler):
         self._target = target
         self._random = rng
         self.trouble = Trouble(rng)
-        self.seen: dict[str, float] = {}
         self.forgotten: set[str] = set()
         self.port = 0
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -79,6 +78,7 @@ class GrpcProxy(grpc.GenericRpcHandler):
         self._gate = asyncio.Event()
         self._gate.set()
         self._passing = 0
+        self._took: deque[tuple[float, float]] = deque(maxlen=1000)  # when an answer came, after how long
         self._tasks: set[asyncio.Task[bytes]] = set()
 
     async def start(self) -> "GrpcProxy":
@@ -107,6 +107,11 @@ class GrpcProxy(grpc.GenericRpcHandler):
     def release(self) -> None:
         """Let what waits pass."""
         self._gate.set()
+
+    def slowest(self, within_seconds: float) -> float:
+        """Return how long the slowest of the last requests took behind this proxy: the local BigQuery's own time."""
+        since = monotonic() - within_seconds
+        return max((took for at, took in self._took if at > since), default=0.0)
 
     # --- what grpc calls
 
@@ -180,12 +185,14 @@ class GrpcProxy(grpc.GenericRpcHandler):
         """Send it on and return the whole of the answer."""
         if asked.stream in self.forgotten:
             raise self._unknown(asked.stream)
-        self.seen[asked.stream] = monotonic()
+        began = monotonic()
         async with self._lanes:
             try:
                 return await self._call(asked)
             except grpc.aio.AioRpcError as exc:
                 raise BrokenError(exc.code(), exc.details() or "") from exc
+            finally:
+                self._took.append((monotonic(), monotonic() - began))
 
     async def _call(self, asked: Asked) -> bytes:
         if asked.name != "AppendRows":
