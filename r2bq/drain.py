@@ -12,7 +12,7 @@ SIGKILL, and the next step (of this writer or of one that adopts it) goes on fro
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -46,6 +46,8 @@ PATIENT = 20  # troubles in a row: about a quarter of an hour
 SUSPECT, FATAL = 3, 5  # writers that died with a row: from then on it is written alone; it is set aside
 IDLE_SECONDS = 86_400.0  # BigQuery forgets a stream after three days without traffic
 REST_SECONDS = 1.0
+
+Known = Callable[[Source, Warehouse, Sequence[Record]], set[str]]
 
 
 class Drain:
@@ -151,14 +153,12 @@ class Drain:
             return False
         if claim.stream:
             return self._resume(holder, claim)
+        if self._looks_up or self.source.list == "resends":
+            claim = self._judged(holder, claim)
+            if not claim.rows:
+                return self._rest()
         claim = self._without_suspects(holder, claim)
         claim, batch = self._of_one_table(holder, claim)
-        if batch and self.source.list == "resends":
-            claim, batch = self._ripe(holder, claim, batch)
-            if batch is None or not resends.is_clear(batch.records, *self._redis.waiting(self.source.site.name)):
-                return self._rest()
-        if batch and (self._looks_up or self.source.list == "resends"):
-            claim, batch = self._unknown(holder, claim, batch)
         if batch is None:
             return self._moved_on()
         stream, offset = self._assign(holder, claim.token, batch)
@@ -347,37 +347,40 @@ class Drain:
 
     # --- what may be in its table already
 
-    def _ripe(self, holder: Holder, claim: Claim, batch: Batch) -> tuple[Claim, Batch | None]:
-        """Give back the resends that are too young to be judged; None: nothing is left."""
-        flags = resends.ripe(batch.records, self._now_us())
-        if BACK not in flags:
-            return claim, batch
-        self._redis.sort(holder, claim.token, flags)
-        return self._left(holder)
-
-    def _left(self, holder: Holder) -> tuple[Claim, Batch | None]:
-        """Load again what a sort has left of a claim; None: nothing."""
-        claim = self._redis.claim(holder, 0, 0)
-        self.holds = bool(claim.rows)
-        return claim, self._complete(holder, claim) if claim.rows else None
-
-    def _unknown(self, holder: Holder, claim: Claim, batch: Batch) -> tuple[Claim, Batch | None]:
-        """Take out of a claim what stands in a table already; None: nothing is left of it."""
+    def _judged(self, holder: Holder, claim: Claim) -> Claim:
+        """Take out of a claim what stands in a table already, and what cannot be judged yet."""
         if self._looks_up:
-            there = self._bigquery.ask(holder, resends.landed, self.source, self._warehouse, batch.records)
-            flag, kind = LANDED, ledger.SETTLED
-        else:
-            there = self._bigquery.ask(holder, resends.known, self.source, self._warehouse, batch.records)
-            flag, kind = REPEATED, ledger.REPEATED
-        places = resends.repeated(batch.records, there)
+            return self._without(holder, claim, resends.landed, LANDED, ledger.SETTLED)
+        flags = resends.ripe(fence.decoded(claim.rows, self.source.key), self._now_us())
+        if BACK in flags:
+            claim = self._sorted(holder, claim, flags)
+        if not claim.rows:
+            return claim
+        waiting = self._redis.on_the_way(self.source.site.name)
+        asked = {one["eid"] for one in fence.decoded(claim.rows, self.source.key) if one}
+        if waiting is None or not waiting.isdisjoint(asked):
+            return self._sorted(holder, claim, BACK * len(claim.rows))
+        return self._without(holder, claim, resends.known, REPEATED, ledger.REPEATED)
+
+    def _without(self, holder: Holder, claim: Claim, known: Known, flag: str, kind: str) -> Claim:
+        """Take the records that are known out of a claim, and count them as `kind`."""
+        found = fence.decoded(claim.rows, self.source.key)
+        asked = [one for one in found if one]
+        there = self._bigquery.ask(holder, known, self.source, self._warehouse, asked) if asked else set()
+        places = resends.repeated(found, there)
         if not places:
-            return claim, batch
-        flags = batches.flags_of(len(batch.rows), places, flag, KEEP)
-        counted = self._counts(kind, [batch.records[place] for place in sorted(places)])
-        self._redis.sort(holder, claim.token, flags, counts=counted)
+            return claim
+        counted = self._counts(kind, [one for place, one in enumerate(found) if one and place in places])
         metrics.REPEATED.labels(self.source.site.name).inc(len(places))
-        log.info("%s: %d of %d were there already", self.source, len(places), len(batch.rows))
-        return self._left(holder)
+        log.info("%s: %d of %d were there already", self.source, len(places), len(found))
+        return self._sorted(holder, claim, batches.flags_of(len(found), places, flag, KEEP), counted)
+
+    def _sorted(self, holder: Holder, claim: Claim, flags: str, counts: Sequence[ledger.Count] = ()) -> Claim:
+        """Sort a claim and return what is left of it."""
+        self._redis.sort(holder, claim.token, flags, counts=counts)
+        left = self._redis.claim(holder, 0, 0)
+        self.holds = bool(left.rows)
+        return left
 
     # --- recovery
 

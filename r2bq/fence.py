@@ -3,6 +3,8 @@
 Looking rows up alone would prove nothing: an append that is still under way could land a moment later.
 """
 
+from collections.abc import Sequence
+
 from oceanus import records
 from oceanus.errors import NotARecordError, TableMissingError, WarehouseError
 from oceanus.records import Record
@@ -23,7 +25,7 @@ def landed(claim: Claim, source: Source, warehouse: Warehouse, *, trust_count: b
         return set(range(total))
     if taken == claim.offset:
         return set()
-    found = [_record(raw, source.key) for raw in claim.rows]
+    found = decoded(claim.rows, source.key)
     known = [record for record in found if record is not None]
     if len(known) < len(found):
         raise WarehouseError(
@@ -46,9 +48,14 @@ def look_up(warehouse: Warehouse, path: str, source: Source, ids: list[str], spa
         return set()
 
 
+def decoded(rows: Sequence[bytes], key: str) -> list[Record | None]:
+    """Return the records in rows of a list; None for what another release wrote, or somebody else."""
+    return [_record(raw, key) for raw in rows]
+
+
 def readable(claim: Claim, places: set[int], key: str) -> list[Record]:
-    """Return the records at some places of a claim, without those that another release wrote and we cannot read."""
-    return [record for place in sorted(places) if (record := _record(claim.rows[place], key)) is not None]
+    """Return the records at some places of a claim, without those that cannot be read."""
+    return [record for record in decoded([claim.rows[place] for place in sorted(places)], key) if record is not None]
 
 
 def _record(raw: bytes, key: str) -> Record | None:

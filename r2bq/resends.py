@@ -1,14 +1,13 @@
 """Resends: beacons that a tracker sent again because it got no answer, and that may be in their table already.
 
-Such a record carries the id that its first try has, too. It is judged when it is a minute old and nothing that was
-accepted before it is still on its way; then the table knows whether the first try came through. Nothing has to be
-remembered for first tries. One writer at a time drains this list of a site (see CLAIM).
+Such a record carries the id that its first try has, too. It is judged when it is a minute old and its first try is not
+on its way any more; then the table knows whether that came through. Nothing has to be remembered for first tries. One
+writer at a time drains this list of a site (see CLAIM).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from oceanus import records
-from oceanus.errors import NotARecordError
 from oceanus.records import Record
 from r2bq import fence
 from r2bq.batches import BACK, KEEP
@@ -20,23 +19,13 @@ DAYS = 7  # a tracker sends again for so long, and the first try is looked for s
 _DAY_US = 86_400_000_000
 _AHEAD_US = 3_600_000_000  # another arms' clock may be ahead
 
+Claimed = Sequence[Record | None]  # a claim's rows, newest first; None for what is no record
 
-def ripe(claimed: Sequence[Record], now_us: int) -> str:
-    """Return a flag for each record: keep those that are a minute old, the others back."""
+
+def ripe(claimed: Claimed, now_us: int) -> str:
+    """Return a flag for each row: back for records that are not a minute old, keep the others."""
     oldest_us = now_us - RIPE_SECONDS * 1_000_000
-    return "".join(KEEP if records.received(record) <= oldest_us else BACK for record in claimed)
-
-
-def is_clear(claimed: Iterable[Record], oldest: Iterable[bytes], later: int) -> bool:
-    """Say whether nothing that was received before one of these may still be on its way to a table.
-
-    `oldest` are the oldest records of the queue and of each claim on it; `later` have no order, so that any may be.
-    """
-    newest_us = max(records.received(record) for record in claimed)
-    try:
-        return not later and all(records.received(records.decode(raw)) > newest_us for raw in oldest)
-    except NotARecordError:  # the queue's drain sets it aside in a moment
-        return False
+    return "".join(BACK if one is not None and records.received(one) > oldest_us else KEEP for one in claimed)
 
 
 def known(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set[str]:
@@ -49,14 +38,16 @@ def landed(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set
     return _known(source, warehouse, asked, 0)
 
 
-def repeated(claimed: Sequence[Record], there: set[str]) -> set[int]:
-    """Return the places of records (newest first) that are there, or that an older one of these repeats."""
+def repeated(claimed: Claimed, there: set[str]) -> set[int]:
+    """Return the places of records that are there, or that an older one of these repeats."""
     seen, places = set(there), set()
     for place in range(len(claimed) - 1, -1, -1):
-        eid = claimed[place]["eid"]
-        if eid in seen:
+        record = claimed[place]
+        if record is None:
+            continue
+        if record["eid"] in seen:
             places.add(place)
-        seen.add(eid)
+        seen.add(record["eid"])
     return places
 
 

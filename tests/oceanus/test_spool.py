@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from oceanus import scripts
+from oceanus import records, scripts
 from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
@@ -36,6 +36,7 @@ from oceanus.errors import (
 from oceanus.spool import (
     ALERTS_CAP,
     CHUNK_ROWS,
+    SEEK_ROWS,
     Backlog,
     Claim,
     Count,
@@ -780,17 +781,25 @@ def test_a_claim_tells_how_many_writers_have_died_with_one_of_its_rows(spool, lo
     assert look_inside.hvals(key(SITE, "tries")) in ([b"3", b"2"], [b"2", b"3"])
 
 
-def test_what_waits_is_told_by_the_oldest_of_queue_and_claims_and_the_number_in_later(spool, look_inside):
-    fill(look_inside, 1, 5)
+def test_what_is_on_the_way_is_told_by_its_ids_in_all_lists_and_claims_but_the_resends(spool, look_inside):
+    ids = [records.mint() for _ in range(6)]
+    rows = [records.encode({"eid": eid, "raw": f'"eid":"{ids[5]}"'}) for eid in ids]
+    look_inside.rpush(key(SITE, "queue"), rows[1], rows[0])
+    look_inside.rpush(key(SITE, "later"), rows[2])
+    look_inside.rpush(key(SITE, "failed"), rows[3], b"no record")
+    look_inside.rpush(key(SITE, "resends"), rows[4])
     spool.register(MINE)
-    token = spool.claim(MINE, 4, PLENTY).token
-    spool.sort(MINE, token, "wkkw")
+    spool.claim(MINE, 1, PLENTY)
     before = everything(look_inside)
 
-    waiting = spool.waiting(SITE)
-
-    assert waiting == ([b"5", b"2"], 2)
+    assert spool.on_the_way(SITE) == set(ids[:4])
     assert everything(look_inside) == before
+
+
+def test_where_too_much_is_on_the_way_nothing_is_told(spool, look_inside):
+    fill(look_inside, 1, SEEK_ROWS + 1)
+
+    assert spool.on_the_way(SITE) is None
 
 
 def test_a_list_of_one_writer_at_a_time_has_a_turn_that_ends_with_its_writer(spool, look_inside):

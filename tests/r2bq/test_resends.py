@@ -86,7 +86,7 @@ def test_a_young_resend_holds_up_no_older_one(crossing, spool, cid):
 
 
 @pytest.mark.parametrize("where", ["queue", "claim", "later"])
-def test_a_resend_waits_while_what_came_before_it_is_on_its_way(crossing, spool, cid, where):
+def test_a_resend_waits_while_its_first_try_is_on_its_way(crossing, spool, cid, where):
     crossing.push(named(1, cid=cid, received_us=NOW_US - 3 * MINUTE_US), source="queue" if where == "claim" else where)
     first = crossing.drain(spool, source="queue" if where == "claim" else where)
     if where == "claim":
@@ -133,6 +133,46 @@ def test_a_resend_whose_first_try_was_refused_is_no_second_failed_record(crossin
     assert crossing.left()["in_flight"] == (0, 0)
 
 
+@pytest.mark.parametrize("where", ["queue", "claim"])
+def test_a_resend_waits_for_a_first_try_that_stands_behind_a_younger_record(crossing, spool, cid, where):
+    first_try = named(1, cid=cid, received_us=NOW_US - 3 * MINUTE_US)
+    crossing.push(named(2, cid=cid[::-1], received_us=NOW_US), first_try)
+    first = crossing.drain(spool)
+    if where == "claim":
+        first.holder = first._register()
+        spool.claim(first.holder, 500, 10**6)
+    crossing.push(named(1, cid=cid), source="resends")
+
+    crossing.run(again(crossing, spool))
+    crossing.run(first)
+
+    assert crossing.urls() == ["1", "2"]
+
+
+def test_a_resend_whose_first_try_was_refused_a_moment_ago_is_not_written(crossing, spool, cid):
+    failed = crossing.source.naming.failed
+    crossing.bigquery.tables[failed.path] = failed
+    crossing.bigquery.refuses = lambda row: "bad" if row.get("url") == "1" else ""
+    crossing.push(named(1, cid=cid))
+    crossing.run(crossing.drain(spool))
+    crossing.bigquery.refuses = lambda row: ""
+    crossing.push(named(1, cid=cid, received_us=NOW_US - MINUTE_US), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert crossing.urls() == []
+    assert len(crossing.failed()) == 1
+
+
+def test_of_copies_that_cannot_be_rows_one_fails(crossing, spool, cid):
+    unfit = records.encode(records.decode(named(1, cid=cid)) | {"jsn": "{"})
+    crossing.push(unfit, unfit, source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    assert len(crossing.failed()) == 1
+
+
 CIDS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 
 
@@ -145,11 +185,3 @@ def test_of_each_name_that_is_not_there_exactly_one_copy_is_kept_the_oldest(cids
     kept = [cid for place, cid in enumerate(cids) if place not in places]
     assert sorted(kept) == sorted(set(cids) - there)
     assert all(cid not in cids[place + 1 :] for place, cid in enumerate(cids) if place not in places)
-
-
-def test_a_queue_whose_oldest_cannot_be_read_is_not_clear():
-    [claimed] = [records.decode(named(1, cid="ab" * 16))]
-
-    assert resends.is_clear([claimed], [], 0)
-    assert not resends.is_clear([claimed], [b"no record"], 0)
-    assert not resends.is_clear([claimed], [], 1)
