@@ -40,7 +40,8 @@ def main() -> int:
         print(f"stopped: {str(exc) or type(exc).__name__}; logs: {folder}")
         return 1
     print("\n".join(outcome.lines()))
-    if outcome.verdict.is_good and not os.environ.get("KEEP"):
+    late = any(one.is_late for one in outcome.recoveries)
+    if outcome.verdict.is_good and not late and not os.environ.get("KEEP"):
         shutil.rmtree(folder)
         return 0
     print(f"logs: {folder}", file=sys.stderr)
