@@ -44,6 +44,7 @@ class Crew:
         self._clock = clock
         self._now_us = now_us
         self._running: dict[Drain, Future[None]] = {}
+        self._orphans: dict[Drain, list[str]] = {}
         self._beats_at = 0.0
         self._adopts_from = 0.0
         self._others_at = 0.0
@@ -59,7 +60,8 @@ class Crew:
                 self._beats_at = self._clock() + BEAT_SECONDS
                 self._beat()
                 if self._clock() >= self._adopts_from:
-                    self._adopt()
+                    self._find_orphans()
+            self._adopt()
             if self._clock() >= self._removed_at:
                 self._removed_at = self._clock() + REMOVED_SECONDS
                 self._tell_removed()
@@ -143,13 +145,18 @@ class Crew:
             if not is_ours:
                 drain.gone("its claim was adopted")
 
-    def _adopt(self) -> None:
-        idle = [drain for drain in self._drains if drain not in self._running]
-        for drain, dead in zip(idle, self._redis.lapsed([drain.place for drain in idle]), strict=True):
+    def _find_orphans(self) -> None:
+        """Note which writers on our lists show no sign of life, ours aside."""
+        for drain, dead in zip(self._drains, self._redis.lapsed([drain.place for drain in self._drains]), strict=True):
             own = drain.holder.writer if drain.holder else None
-            others = [writer for writer in dead if writer != own]
-            if others:
-                self._running[drain] = self._pool.submit(self._adopt_all, drain, others)
+            self._orphans[drain] = [writer for writer in dead if writer != own]
+
+    def _adopt(self) -> None:
+        """Let each drain adopt before its next turn; one that is never idle between two looks adopts all the same."""
+        for drain, dead in list(self._orphans.items()):
+            if dead and drain not in self._running:
+                self._orphans[drain] = []
+                self._running[drain] = self._pool.submit(self._adopt_all, drain, dead)
 
     def _adopt_all(self, drain: Drain, dead: list[str]) -> None:
         for writer in dead:

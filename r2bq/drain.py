@@ -34,7 +34,7 @@ from oceanus.spool import Claim, Holder, Spool
 from oceanus.tables import Table
 from r2bq import batches, fence, metrics, refusals, resends
 from r2bq.batches import ASIDE, BACK, FAILED, KEEP, LANDED, REPEATED, TRIED, Batch
-from r2bq.patience import Patience
+from r2bq.patience import BEAT_SECONDS, Patience
 from r2bq.source import Source
 from r2bq.standing import Warehouse
 from r2bq.troubles import ANYTHING, Troubles
@@ -76,7 +76,9 @@ class Drain:
         self._redis = redis
         self._warehouse = warehouse
         self._new_writer = new_writer
-        self._bigquery = Patience(redis, patience)
+        self._bigquery = Patience(patience, self._beat)
+        self._beats_at = 0.0
+        self._adopted: Holder | None = None
         self._max_bytes = max_bytes
         self._looks_up = verify and source.is_counted
         self._clock = clock
@@ -195,7 +197,7 @@ class Drain:
             self._set_aside(holder, claim, batch, exc, first)
             return True
         except TableTroubleError:
-            self._bigquery.ask(holder, self._warehouse.lacking, table)  # another way of saying: no such column
+            self._bigquery.ask(self._warehouse.lacking, table)  # another way of saying: no such column
             raise
         self._settle(holder, claim, batch)
         log.info("%s: %d rows to %s in %.3f s", self.source, len(batch.rows), claim.table, self._clock() - begun)
@@ -203,7 +205,7 @@ class Drain:
 
     def _append(self, holder: Holder, claim: Claim, table: Table, batch: Batch) -> None:
         with metrics.APPEND_SECONDS.labels(self.source.site.name).time():
-            self._bigquery.ask(holder, self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
+            self._bigquery.ask(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
 
     def _settle(self, holder: Holder, claim: Claim, batch: Batch) -> None:
         self._redis.settle(holder, claim.token, self._counts(ledger.SETTLED, batch.records))
@@ -220,7 +222,7 @@ class Drain:
         total, bad = len(batch.rows), refusal.reasons
         passes = self._clock() - self._passed.get(claim.table, -PASSED_SECONDS) < PASSED_SECONDS
         flags = refusals.flags(total, set(bad), passes=passes, times=self._troubles.times(claim.table))
-        lacking = self._bigquery.ask(holder, self._warehouse.lacking, replace(batch.table, path=claim.table))
+        lacking = self._bigquery.ask(self._warehouse.lacking, replace(batch.table, path=claim.table))
         if flags is None or lacking or self.source.list == "failed":
             reason = f"the table lacks {', '.join(lacking)}" if lacking else str(refusal)
             raise TableTroubleError(f"{claim.table} refuses {len(bad)} of {total} rows: {reason}; nothing is dropped")
@@ -248,7 +250,17 @@ class Drain:
             fresh = Holder(*self.place, writer, writer)
             self._redis.register(fresh)
             self.holder = fresh
+            self._beats_at = self._clock() + BEAT_SECONDS
+        if self._clock() >= self._beats_at:  # a drain that is always busy has nobody else to do it
+            self._beat()
         return self.holder
+
+    def _beat(self) -> None:
+        """Give a sign of life, for our own claim and for the one that we have adopted."""
+        self._beats_at = self._clock() + BEAT_SECONDS
+        for holder in (self.holder, self._adopted):
+            if holder is not None:
+                self._redis.beat(holder)
 
     def _fill(self, holder: Holder) -> Claim:
         """Claim a chunk; where more waits, claim on up to one append's bytes, and load it whole."""
@@ -298,7 +310,7 @@ class Drain:
         self._path = claim.table or batch.table.path
         if not batch.undeclared:
             return batch
-        wide = self._bigquery.ask(holder, self._warehouse.widened, batch.table, self._path)
+        wide = self._bigquery.ask(self._warehouse.widened, batch.table, self._path)
         self._tables[batch.table.path] = wide
         batch = self._read(claim)
         if batch.undeclared:
@@ -338,7 +350,7 @@ class Drain:
         path = batch.table.path
         assigned = self._redis.assign(holder, token, path)
         if assigned is None:
-            stream = self._bigquery.ask(holder, self._warehouse.create_stream, batch.table)
+            stream = self._bigquery.ask(self._warehouse.create_stream, batch.table)
             assigned = self._redis.assign(holder, token, path, stream)
         if assigned is None:
             raise ClaimChangedError(f"no stream for {path}")
@@ -366,7 +378,7 @@ class Drain:
         """Take the records that are known out of a claim, and count them as `kind`."""
         found = fence.decoded(claim.rows, self.source.key)
         asked = [one for one in found if one]
-        there = self._bigquery.ask(holder, known, self.source, self._warehouse, asked) if asked else set()
+        there = self._bigquery.ask(known, self.source, self._warehouse, asked) if asked else set()
         places = resends.repeated(found, there)
         if not places:
             return claim
@@ -388,7 +400,11 @@ class Drain:
         left = replace(self._register(), writer=dead)
         claim = self._redis.adopt(left)
         if claim is not None and claim.rows:
-            self._recover(left, claim, back=TRIED if claim.stream else BACK)
+            self._adopted = left
+            try:
+                self._recover(left, claim, back=TRIED if claim.stream else BACK)
+            finally:
+                self._adopted = None
             log.warning("%s: adopted %s with %d records", self.source, dead, len(claim.rows))
         self._redis.forget(left)
 
@@ -396,9 +412,7 @@ class Drain:
         """Sort a claim, ours or adopted, into what has landed and what goes back to the list, behind a fence."""
         places: set[int] = set()
         if claim.stream:
-            places = self._bigquery.ask(
-                holder, fence.landed, claim, self.source, self._warehouse, trust_count=trust_count
-            )
+            places = self._bigquery.ask(fence.landed, claim, self.source, self._warehouse, trust_count=trust_count)
         self._redis.beat(holder)
         flags = batches.flags_of(len(claim.rows), places, LANDED, back)
         counted = self._counts(ledger.SETTLED, fence.readable(claim, places, self.source.key))

@@ -255,6 +255,19 @@ def test_a_slow_append_shows_signs_of_life(crossing, redis_server):
     assert crossing.left() == DRAINED
 
 
+def test_a_drain_that_is_never_idle_shows_signs_of_life_by_itself(crossing, spool):
+    drain = crossing.drain(spool)
+    crossing.push(record(1))
+    drain.step()
+    crossing.die("w1")
+    crossing.clock.now += BEAT_SECONDS
+    crossing.push(record(2))
+
+    drain.step()
+
+    assert spool.lapsed([crossing.place]) == [[]]
+
+
 def test_an_append_under_way_is_not_sent_again_because_redis_gives_no_answer(crossing, redis_server):
     asked = threading.Event()
     crossing.push(record(1))
@@ -293,7 +306,7 @@ def test_an_adopter_shows_signs_of_life_while_bigquery_keeps_it_waiting(crossing
     adopter.adopt("w1")
 
     assert len(beaten) >= 2
-    assert {(holder.writer, holder.actor) for holder in beaten} == {("w1", "w2")}
+    assert {(holder.writer, holder.actor) for holder in beaten} == {("w1", "w2"), ("w2", "w2")}
 
 
 # -------------------------------------------------------------------------------------------------------- what is bad
