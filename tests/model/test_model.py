@@ -1,0 +1,37 @@
+"""A few runs of the simulation (`make model` makes many): clean, the same twice, and bad without each protection."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from management import parts
+from oceanus.errors import MisconfiguredError
+from tests.conftest import RedisProcess, absent
+from tests.model.__main__ import fast_redis
+from tests.model.world import World
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisProcess]:
+    """A Redis for these runs alone."""
+    try:
+        parts.find_redis()
+    except MisconfiguredError as exc:
+        absent(str(exc))
+    with fast_redis() as server:
+        yield server
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_accepted_beacon_is_one_row_whatever_is_killed(redis: RedisProcess, seed: int) -> None:
+    outcome = World(redis, seed).run()
+
+    assert outcome.wrong == []
+    assert outcome.accepted > 500
+    assert outcome.tally["kill"] + outcome.tally["killed_anywhere"] > 0
+
+
+def test_a_seed_is_the_same_run_each_time(redis: RedisProcess) -> None:
+    first, second, other = (World(redis, seed).run().trace for seed in (7, 7, 8))
+
+    assert first == second != other

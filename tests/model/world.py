@@ -1,0 +1,278 @@
+"""The world: a seed, two collectors and three drainers on a real Redis and a BigQuery in memory, and what befalls them.
+
+The promise that is tried: an accepted beacon is one row, exactly one, whatever is killed. The same seed is the same
+run, step by step, so that whatever fails can be looked at again (`--first N --runs 1 --tell`).
+What cannot be tried here: that Redis and the journal keep what they have fsynced (tests/oceanus and tests/arms do that)
+and BigQuery's own behaviour (tests/e2e).
+"""
+
+import logging
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import r2bq.drain
+from oceanus import records, sites, spool
+from oceanus.sites import Batch
+from oceanus.spool import Spool
+from oceanus.tables import Naming, Row
+from tests.conftest import RedisProcess
+from tests.model.actors import ACTORS, Collector
+from tests.model.bigquery import BigQuery
+from tests.model.mutations import NONE, Mutation
+from tests.model.network import CALM, Faults, Network
+from tests.model.rules import ENDS, End, Rules, eid_of_failed
+from tests.model.scheduler import Process, Scheduler, StuckError
+from tests.model.wire import Server
+
+SAMPLE = sites.load(str(sites.SAMPLE))
+SITES = tuple(replace(SAMPLE[name], batch=Batch(rows=8, seconds=0.5)) for name in ("bizocean", "skj"))
+NAMING = Naming("beacons")
+PROCESSES = ("arms", "arms", "r2bq", "r2bq", "r2bq")
+BEGINS_US = 4_102_444_800_000_000 - 20_000_000  # 20 s before 2100, so that days change, and no journal is ever too old
+STEPS, CALM_STEPS = 5000, 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beacon:
+    """A beacon as arms has checked it."""
+
+    eid: str
+    site: str
+    minute: str
+    text: bytes
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run ended; `wrong` are sentences, none if the promise was kept."""
+
+    seed: int
+    accepted: int
+    missing: int
+    doubled: int
+    tally: Counter[str]
+    trace: str
+    wrong: list[str] = field(default_factory=list)
+
+
+class World:
+    """One run."""
+
+    def __init__(
+        self,
+        redis: RedisProcess,
+        seed: int,
+        *,
+        mutation: Mutation = NONE,
+        faults: Faults | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.seed = seed
+        self.chance = Random(seed)
+        self.mutation = mutation
+        self.sites, self.naming = SITES, NAMING
+        self.scheduler = Scheduler(self.chance)
+        self.network = Network(self.scheduler, self.chance, faults or Faults(), tell)
+        standing = [NAMING.failed, *(NAMING.table(site, "2100-01-01") for site in SITES if site.table.form != "daily")]
+        self.bigquery = BigQuery(self.scheduler, standing, _is_refused)
+        self._client = redis.client()
+        self._client.flushall()
+        self._rules = Rules(self.bigquery, [site.name for site in SITES])
+        self.server = Server(self._client, self.scheduler, self._rules)
+        self.folder = Path(tempfile.mkdtemp(prefix="journals-"))
+        self.chunk_rows = self.chance.choice((3, 20, 500))
+        self.max_bytes = self.chance.choice((1500, 6000, 3_000_000))
+        self.beacons: dict[str, Beacon] = {}
+        self.accepted: set[str] = set()
+        self.refused: set[str] = set()
+        self.is_closing = False
+        self._alive: list[tuple[Process, Any]] = []
+        self._starts = 0
+
+    # --- what the actors ask
+
+    def now_us(self) -> int:
+        """Return the time in microseconds since 1970."""
+        return BEGINS_US + round(self.scheduler.now * 1e6)
+
+    def beacon(self) -> Beacon:
+        """Return a new beacon of one of the sites, now and then one of earlier minutes, or one that cannot be a row."""
+        site = self.chance.choice(SITES).name
+        minted = records.mint(self.now_us())
+        eid = f"{minted[:-12]}{self.chance.getrandbits(48):012x}"
+        dt = records.time_text(self.now_us() - self.chance.choice((0, 0, 0, 45_000_000)))
+        fields = {"oid": "2", "sid": "a", "rad": "127.0.0.1", "evt": "e", "url": "good"}
+        fields |= self.chance.choices(({}, {"url": "bad"}, {"jsn": "{"}), (0.98, 0.01, 0.01))[0]
+        text = records.encode({"v": 1, "eid": eid, "dt": dt} | fields)
+        self.beacons[eid] = Beacon(eid=eid, site=site, minute=records.minute(dt), text=text)
+        return self.beacons[eid]
+
+    # --- the run
+
+    def run(self) -> Outcome:
+        """Run to the end, and say how it ended."""
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder)
+            stack.callback(self._client.close)
+            stack.enter_context(_silence())
+            stack.enter_context(patched(spool, time=SimpleNamespace(monotonic=lambda: self.scheduler.now)))
+            stack.enter_context(patched(spool, CHUNK_ROWS=self.chunk_rows))
+            stack.enter_context(patched(r2bq.drain, random=Random(self.seed)))
+            stack.enter_context(self.mutation.applied())
+            wrong = self._live()
+            self._end_all()
+            return self._judge(wrong)
+
+    def _live(self) -> list[str]:
+        for name in PROCESSES:
+            self._start(name)
+        try:
+            while self.scheduler.steps < STEPS:
+                self._trouble()
+                self.scheduler.step()
+            self._calm_down()
+            while not self._is_quiet():
+                if self.scheduler.steps > STEPS + CALM_STEPS:
+                    return ["it does not come to rest"]
+                self.scheduler.step()
+        except StuckError as exc:
+            return [f"stuck: {exc}"]
+        return []
+
+    def _start(self, name: str) -> None:
+        self._starts += 1
+        process = Process(f"{name}{self._starts}")
+        actor = ACTORS[name](self, process)
+        self._alive.append((process, actor))
+
+        def run() -> None:
+            try:
+                actor.run()
+            finally:
+                self._restart_later(name, process)
+
+        self.scheduler.start(process, run)
+
+    def _restart_later(self, name: str, process: Process) -> None:
+        """Start another soon, as an orchestrator does."""
+        self._alive = [(one, actor) for one, actor in self._alive if one is not process]
+        self.scheduler.at(self.chance.uniform(0.1, 2), lambda: self._start(name))
+
+    def _trouble(self) -> None:
+        """Let something befall somebody, by the faults' chances."""
+        faults, scheduler, network = self.network.faults, self.scheduler, self.network
+        for name in ("killed_anywhere", "stopped_anywhere", "told_to_stop", "away", "busy", "streams_lost"):
+            if self.chance.random() >= getattr(faults, name) or not self._alive:
+                continue
+            process, _ = self.chance.choice(self._alive)
+            network.tally[name] += 1
+            network.note(f"{process.name} {name}")
+            if name == "killed_anywhere":
+                process.is_dead = True
+            elif name == "stopped_anywhere":
+                process.stopped_until = scheduler.now + self.chance.uniform(0.5, 8)
+            elif name == "told_to_stop":
+                process.is_told_to_stop = True
+            elif name == "away":
+                network.redis_away_until = scheduler.now + self.chance.uniform(0.5, 6)
+            elif name == "busy":
+                self.bigquery.busy_until = scheduler.now + self.chance.uniform(0.5, 6)
+            else:
+                self.bigquery.lose_streams()
+
+    def _calm_down(self) -> None:
+        """Let no more go wrong, and nobody send a beacon, so that all comes to its end."""
+        self.network.faults = CALM
+        self.network.redis_away_until = self.bigquery.busy_until = 0.0
+        self.is_closing = True
+
+    def _is_quiet(self) -> bool:
+        """Say whether nothing is under way any more, in the journals, in Redis or on the network."""
+        if self.scheduler.steps % 20 or self.network.under_way or len(self._alive) < len(PROCESSES):
+            return False
+        journals = [actor.journal for _, actor in self._alive if isinstance(actor, Collector)]
+        if any(one.records for one in journals) or len(list(self.folder.iterdir())) > len(journals):
+            return False
+        if not self.accepted | self.refused <= self.beacons.keys():
+            return False
+        names = {key.decode() for key in self._client.keys("*")}
+        return not any(name.endswith((":queue", ":failed")) or ":claim:" in name for name in names)
+
+    def _end_all(self) -> None:
+        for process, _ in self._alive:
+            process.is_dead = True
+        self.scheduler.bury()
+
+    # --- the judgement
+
+    def _judge(self, wrong: list[str]) -> Outcome:
+        landed: dict[str, Counter[str]] = defaultdict(Counter)
+        failed: dict[str, Counter[str]] = defaultdict(Counter)
+        for path, rows in self.bigquery.rows.items():
+            for row in rows:
+                is_failed = path == NAMING.failed.path
+                eid = eid_of_failed(row) if is_failed else row["eid"]
+                (failed if is_failed else landed)[self.beacons[eid].site][eid] += 1
+        rows_of = sum([*landed.values(), *failed.values()], Counter())
+        end = End(
+            accepted=self.accepted,
+            refused=self.refused,
+            sites=[site.name for site in SITES],
+            rows=rows_of,
+            spool=Spool(self._client),
+            minutes={eid: beacon.minute for eid, beacon in self.beacons.items()},
+            landed=landed,
+            failed=failed,
+        )
+        return Outcome(
+            seed=self.seed,
+            accepted=len(self.accepted),
+            missing=len(end.missing),
+            doubled=len(end.doubled),
+            tally=self.network.tally,
+            trace=self.network.trace,
+            wrong=[
+                *wrong,
+                *(f"a surprise ended a process: {one}" for one in self.scheduler.surprises),
+                *(sentence for rule in ENDS for sentence in rule(end)),
+                *self._rules.broken,
+                *self.bigquery.broken,
+            ],
+        )
+
+
+@contextmanager
+def patched(module: object, **values: object) -> Iterator[None]:
+    """Give names of a module other values for a while; names that it does not have are a mistake."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let nobody write a log: a run has thousands of troubles, and each is meant."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _is_refused(row: Row) -> bool:
+    """Say whether BigQuery will not take a row."""
+    return row.get("url") == "bad"
