@@ -22,7 +22,7 @@ from tests.model.wire import AsyncWire, Wire
 if TYPE_CHECKING:
     from tests.model.world import Beacon, World
 
-PUSH_SECONDS, REDIS_SECONDS = 0.5, 5.0
+PUSH_SECONDS, REDIS_SECONDS = 0.5, 1.0
 MEND_SECONDS, IDLE_SECONDS, GRACE_SECONDS = 0.5, 0.25, 5.0
 VISITORS = 3
 JOURNAL_BYTES, SEGMENT_BYTES = 256 * 1024, 16 * 1024

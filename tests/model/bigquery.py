@@ -43,7 +43,7 @@ class BigQuery:
         self.tables = {table.path: table for table in standing}
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.streams: dict[str, Stream] = {}
-        self.busy_until = 0.0
+        self.busy_until = self.strict_until = 0.0
         self.broken: list[str] = []
         self._scheduler = scheduler
         self._is_refused = is_refused
@@ -102,7 +102,7 @@ class BigQuery:
             raise OffsetTakenError(f"{stream} {offset}")
         if self.busy_until > self._scheduler.now:
             raise WarehouseBusyError(stream)
-        refused = {place: "refused" for place, row in enumerate(rows) if self._is_refused(row)}
+        refused = {place: "refused" for place, row in enumerate(rows) if self._refuses(row)}
         if refused:
             found.contents[offset][content_of(found.table, rows)] = True
             raise RowsRefusedError(refused)
@@ -111,6 +111,10 @@ class BigQuery:
         self.rows[found.table.path] += rows
         found.landed[offset] = content_of(table, rows)
         found.rows += len(rows)
+
+    def _refuses(self, row: Row) -> bool:
+        """Say whether a row is refused: some always, others only for a while, as with a column that is on its way."""
+        return self._is_refused(row) or (self.strict_until > self._scheduler.now and row.get("sid") == "b")
 
     def finalize(self, stream: str) -> int | None:
         found = self.streams.get(stream)

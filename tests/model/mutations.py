@@ -35,7 +35,7 @@ class Mutation:
     spool: type[Spool] = Spool
     drain: type[Drain] = Drain
     line: type[Line] = Line
-    runs: int = 6
+    runs: int = 30
 
     @contextmanager
     def applied(self) -> Iterator[None]:

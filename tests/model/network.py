@@ -21,11 +21,12 @@ class Faults:
     """How often things go wrong: chances for each call, and for each step of the world those of `World._trouble`."""
 
     lost: float = 0.02
-    late: float = 0.02
+    late: float = 0.03
     kill: float = 0.002
     stop: float = 0.0015
     away: float = 0.0004
     busy: float = 0.0004
+    strict: float = 0.0004
     streams_lost: float = 0.0002
     killed_anywhere: float = 0.001
     stopped_anywhere: float = 0.001
@@ -96,15 +97,15 @@ class Network:
         answers = run(0, done)
         if fate == "late":
             late = self._send_late(lambda: run(done, count))
-            self._scheduler.wait(seconds, late.has_arrived)
+            self._scheduler.wait(self._patience(seconds), late.has_arrived)
             if late.answers is not None:
                 return answers + late.answers
         elif fate == "kill":
             if done < count and self._chance.random() < 0.5:
                 self._send_late(lambda: run(done, count))
             self._scheduler.kill_self()
-        elif self._chance.random() < 0.5:  # else the connection is reset at once
-            self._scheduler.wait(seconds)
+        else:
+            self._scheduler.wait(self._patience(seconds))
         raise unanswered(f"{what}: no answer")
 
     def note(self, what: str) -> None:
@@ -120,6 +121,10 @@ class Network:
             if chance < 0:
                 return fate
         return "run"
+
+    def _patience(self, seconds: float) -> float:
+        """Return how long the sender waits: until its deadline, or not at all, because its connection is reset."""
+        return self._chance.choice((0.0, seconds))
 
     def _stopped(self, run: Run, count: int) -> list[Any]:
         """Carry it out, but let the process see the answer much later."""
@@ -138,5 +143,5 @@ class Network:
             self.note("arrives late")
             late.arrive()
 
-        self._scheduler.at(0.05 * 400 ** self._chance.random(), arrive)  # from 0.05 to 20 s
+        self._scheduler.at(0.1 * 200 ** self._chance.random(), arrive)  # from 0.1 to 20 s
         return late

@@ -110,7 +110,7 @@ class World:
         eid = f"{minted[:-12]}{self.chance.getrandbits(48):012x}"
         dt = records.time_text(self.now_us() - self.chance.choice((0, 0, 0, 45_000_000)))
         fields = {"oid": "2", "sid": "a", "rad": "127.0.0.1", "evt": "e", "url": "good"}
-        fields |= self.chance.choices(({}, {"url": "bad"}, {"jsn": "{"}), (0.98, 0.01, 0.01))[0]
+        fields |= self.chance.choices(({}, {"sid": "b"}, {"url": "bad"}, {"jsn": "{"}), (0.88, 0.1, 0.01, 0.01))[0]
         text = records.encode({"v": 1, "eid": eid, "dt": dt} | fields)
         self.beacons[eid] = Beacon(eid=eid, site=site, minute=records.minute(dt), text=text)
         return self.beacons[eid]
@@ -169,7 +169,7 @@ class World:
     def _trouble(self) -> None:
         """Let something befall somebody, by the faults' chances."""
         faults, scheduler, network = self.network.faults, self.scheduler, self.network
-        for name in ("killed_anywhere", "stopped_anywhere", "told_to_stop", "away", "busy", "streams_lost"):
+        for name in ("killed_anywhere", "stopped_anywhere", "told_to_stop", "away", "busy", "strict", "streams_lost"):
             if self.chance.random() >= getattr(faults, name) or not self._alive:
                 continue
             process, _ = self.chance.choice(self._alive)
@@ -185,13 +185,15 @@ class World:
                 network.redis_away_until = scheduler.now + self.chance.uniform(0.5, 6)
             elif name == "busy":
                 self.bigquery.busy_until = scheduler.now + self.chance.uniform(0.5, 6)
+            elif name == "strict":
+                self.bigquery.strict_until = scheduler.now + self.chance.uniform(0.5, 6)
             else:
                 self.bigquery.lose_streams()
 
     def _calm_down(self) -> None:
         """Let no more go wrong, and nobody send a beacon, so that all comes to its end."""
         self.network.faults = CALM
-        self.network.redis_away_until = self.bigquery.busy_until = 0.0
+        self.network.redis_away_until = self.bigquery.busy_until = self.bigquery.strict_until = 0.0
         self.is_closing = True
 
     def _is_quiet(self) -> bool:
