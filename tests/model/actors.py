@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from arms.gather import Gather, NotStoredError
 from arms.journal import Journal
 from arms.store import Store
-from oceanus import records, worker
+from oceanus import records, spool, worker
 from r2bq.crew import Crew
-from r2bq.drain import Source, Warehouse
-from tests.model.rules import LISTS
+from r2bq.source import Source
+from r2bq.standing import Warehouse
 from tests.model.scheduler import Loop, Pool, Process
 from tests.model.wire import AsyncWire, Wire
 
@@ -110,9 +110,10 @@ class Drainer:
                 patience=patience,
                 max_bytes=world.max_bytes,
                 clock=self._clock,
+                now_us=world.now_us,
             )
             for site in world.sites
-            for source in LISTS
+            for source in spool.LISTS
         ]
         self._crew = Crew(drains, redis, 1, clock=self._clock, now_us=world.now_us)
         self._crew._pool = Pool(scheduler, process)

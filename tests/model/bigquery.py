@@ -13,6 +13,7 @@ from oceanus.errors import (
     RowsRefusedError,
     StreamGoneError,
     TableMissingError,
+    TableTroubleError,
     WarehouseBusyError,
     WarehouseUnclearError,
 )
@@ -44,14 +45,11 @@ class BigQuery:
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.streams: dict[str, Stream] = {}
         self.busy_until = self.strict_until = 0.0
+        self.trouble_until: dict[str, float] = {}
         self.broken: list[str] = []
         self._scheduler = scheduler
         self._is_refused = is_refused
         self._made = 0
-
-    def lose_streams(self) -> None:
-        """Forget all streams, as BigQuery does with those that had no traffic for days."""
-        self.streams.clear()
 
     # --- the catalog and the queries
 
@@ -102,6 +100,8 @@ class BigQuery:
             raise OffsetTakenError(f"{stream} {offset}")
         if self.busy_until > self._scheduler.now:
             raise WarehouseBusyError(stream)
+        if self.trouble_until.get(found.table.path, 0.0) > self._scheduler.now:
+            raise TableTroubleError(found.table.path)
         refused = {place: "refused" for place, row in enumerate(rows) if self._refuses(row)}
         if refused:
             found.contents[offset][content_of(found.table, rows)] = True
@@ -173,5 +173,5 @@ def _answer(call: Callable[..., Any], values: tuple[Any, ...]) -> Any:
     """Return what the service answers, its errors too: an answer that is lost is lost either way."""
     try:
         return call(*values)
-    except (OffsetTakenError, RowsRefusedError, StreamGoneError, TableMissingError, WarehouseBusyError) as exc:
+    except (OffsetTakenError, RowsRefusedError, StreamGoneError, TableTroubleError, WarehouseBusyError) as exc:
         return exc

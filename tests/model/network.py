@@ -26,6 +26,7 @@ class Faults:
     stop: float = 0.0015
     away: float = 0.0004
     busy: float = 0.0004
+    trouble: float = 0.0006
     strict: float = 0.0004
     streams_lost: float = 0.0002
     killed_anywhere: float = 0.001
@@ -33,6 +34,7 @@ class Faults:
     told_to_stop: float = 0.0004
 
 
+USUAL = Faults()
 CALM = Faults(**dict.fromkeys(Faults.__dataclass_fields__, 0.0))
 
 

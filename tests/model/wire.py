@@ -111,7 +111,7 @@ class Pipe:
     def execute(self, raise_on_error: bool = True) -> Any:
         """Send them all in one trip, and be empty again."""
         commands, self._commands = self._commands, []
-        return self._wire.send(commands, raise_on_error)
+        return self._wire.send(commands, raise_on_error) if commands else []
 
 
 class AsyncWire:

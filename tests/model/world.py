@@ -18,7 +18,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import r2bq.drain
+import r2bq.troubles
 from oceanus import records, sites, spool
 from oceanus.sites import Batch
 from oceanus.spool import Spool
@@ -37,6 +37,7 @@ SITES = tuple(replace(SAMPLE[name], batch=Batch(rows=8, seconds=0.5)) for name i
 NAMING = Naming("beacons")
 PROCESSES = ("arms", "arms", "r2bq", "r2bq", "r2bq")
 BEGINS_US = 4_102_444_800_000_000 - 20_000_000  # 20 s before 2100, so that days change, and no journal is ever too old
+TROUBLES = ("killed_anywhere", "stopped_anywhere", "told_to_stop", "away", "busy", "trouble", "strict", "streams_lost")
 STEPS, CALM_STEPS = 5000, 60_000
 
 
@@ -80,7 +81,7 @@ class World:
         self.mutation = mutation
         self.sites, self.naming = SITES, NAMING
         self.scheduler = Scheduler(self.chance)
-        self.network = Network(self.scheduler, self.chance, faults or Faults(), tell)
+        self.network = Network(self.scheduler, self.chance, faults or mutation.faults, tell)
         standing = [NAMING.failed, *(NAMING.table(site, "2100-01-01") for site in SITES if site.table.form != "daily")]
         self.bigquery = BigQuery(self.scheduler, standing, _is_refused)
         self._client = redis.client()
@@ -125,7 +126,7 @@ class World:
             stack.enter_context(_silence())
             stack.enter_context(patched(spool, time=SimpleNamespace(monotonic=lambda: self.scheduler.now)))
             stack.enter_context(patched(spool, CHUNK_ROWS=self.chunk_rows))
-            stack.enter_context(patched(r2bq.drain, random=Random(self.seed)))
+            stack.enter_context(patched(r2bq.troubles, random=Random(self.seed)))
             stack.enter_context(self.mutation.applied())
             wrong = self._live()
             self._end_all()
@@ -168,32 +169,38 @@ class World:
 
     def _trouble(self) -> None:
         """Let something befall somebody, by the faults' chances."""
-        faults, scheduler, network = self.network.faults, self.scheduler, self.network
-        for name in ("killed_anywhere", "stopped_anywhere", "told_to_stop", "away", "busy", "strict", "streams_lost"):
-            if self.chance.random() >= getattr(faults, name) or not self._alive:
-                continue
-            process, _ = self.chance.choice(self._alive)
-            network.tally[name] += 1
-            network.note(f"{process.name} {name}")
-            if name == "killed_anywhere":
+        for name in TROUBLES:
+            if self.chance.random() < getattr(self.network.faults, name) and self._alive:
+                process, _ = self.chance.choice(self._alive)
+                self.network.tally[name] += 1
+                self.network.note(f"{process.name} {name}")
+                self._befall(name, process, self.scheduler.now + self.chance.uniform(0.5, 8))
+
+    def _befall(self, name: str, process: Process, until: float) -> None:
+        bigquery = self.bigquery
+        match name:
+            case "killed_anywhere":
                 process.is_dead = True
-            elif name == "stopped_anywhere":
-                process.stopped_until = scheduler.now + self.chance.uniform(0.5, 8)
-            elif name == "told_to_stop":
+            case "stopped_anywhere":
+                process.stopped_until = until
+            case "told_to_stop":
                 process.is_told_to_stop = True
-            elif name == "away":
-                network.redis_away_until = scheduler.now + self.chance.uniform(0.5, 6)
-            elif name == "busy":
-                self.bigquery.busy_until = scheduler.now + self.chance.uniform(0.5, 6)
-            elif name == "strict":
-                self.bigquery.strict_until = scheduler.now + self.chance.uniform(0.5, 6)
-            else:
-                self.bigquery.lose_streams()
+            case "away":
+                self.network.redis_away_until = until
+            case "busy":
+                bigquery.busy_until = until
+            case "trouble":
+                bigquery.trouble_until[self.chance.choice(sorted(bigquery.tables))] = until
+            case "strict":
+                bigquery.strict_until = until
+            case "streams_lost":
+                bigquery.streams.clear()
 
     def _calm_down(self) -> None:
         """Let no more go wrong, and nobody send a beacon, so that all comes to its end."""
         self.network.faults = CALM
         self.network.redis_away_until = self.bigquery.busy_until = self.bigquery.strict_until = 0.0
+        self.bigquery.trouble_until.clear()
         self.is_closing = True
 
     def _is_quiet(self) -> bool:
@@ -206,7 +213,8 @@ class World:
         if not self.accepted | self.refused <= self.beacons.keys():
             return False
         names = {key.decode() for key in self._client.keys("*")}
-        return not any(name.endswith((":queue", ":failed")) or ":claim:" in name for name in names)
+        lists = tuple(f":{name}" for name in spool.LISTS)
+        return not any(name.endswith(lists) or ":claim:" in name for name in names)
 
     def _end_all(self) -> None:
         for process, _ in self._alive:
