@@ -32,23 +32,26 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--mutations", action="store_true", help="then each mutation, until it is plain that it is bad")
     parser.add_argument("--only", help="this mutation alone")
+    parser.add_argument(
+        "--named", type=float, default=0.0, help="share of beacons that trackers send again (default 0)"
+    )
     parser.add_argument("--tell", action="store_true", help="print every step: with --first N --runs 1")
     asked = parser.parse_args()
     with fast_redis() as redis:
         seeds = range(asked.first, asked.first + asked.runs)
-        good = asked.only is not None or clean(redis, seeds, asked.tell)
+        good = asked.only is not None or clean(redis, seeds, asked)
         if asked.mutations or asked.only:
             chosen = [one for one in MUTATIONS if asked.only in (None, one.name)]
             good = not [one for one in chosen if not mutated(redis, one, asked)] and good
     return 0 if good else 1
 
 
-def clean(redis: RedisProcess, seeds: range, tell: bool) -> bool:
+def clean(redis: RedisProcess, seeds: range, asked: argparse.Namespace) -> bool:
     """Run the product as it is; say what was wrong, and in the end what befell it."""
     tally: Counter[str] = Counter()
     accepted = missing = doubled = bad = 0
     for count, seed in enumerate(seeds, 1):
-        run = World(redis, seed, tell=print if tell else lambda line: None).run()
+        run = World(redis, seed, named=asked.named, tell=print if asked.tell else lambda line: None).run()
         tally += run.tally
         accepted, missing, doubled = accepted + run.accepted, missing + run.missing, doubled + run.doubled
         if run.wrong:

@@ -62,25 +62,27 @@ class Collector:
         chance = self._world.chance
         while not self._process.is_told_to_stop:
             await asyncio.sleep(chance.expovariate(1.5))
+            beacons = self._world.again()
             if not self._world.is_closing:
-                await asyncio.gather(*(self._send(self._world.beacon()) for _ in range(chance.randint(1, 6))))
+                beacons += [self._world.beacon() for _ in range(chance.randint(1, 6))]
+            await asyncio.gather(*map(self._send, beacons))
 
     async def _send(self, beacon: "Beacon") -> None:
-        """Send one beacon, and note its answer; killed, there is none, and it may be stored or not.
-
-        A tracker that sends again belongs here: what got 503 or no answer goes to a list of the world's, from which
-        `_visit` takes it once more, to this collector or another.
-        """
-        text, digest = beacon.text, records.digest(beacon.eid)
-        received_ms = records.received_us(beacon.eid) // 1000
+        """Send one beacon, and note its answer; where arms is killed there is none, and it may be stored or not."""
         try:
             await self._gather.store(
-                beacon.site, "queue", text, minute=beacon.minute, digest=digest, received_ms=received_ms
+                beacon.site,
+                beacon.source,
+                beacon.text,
+                minute=records.minute(beacon.dt),
+                digest=records.digest(beacon.eid),
+                received_ms=beacon.received_us // 1000,
+                named=beacon.is_named,
             )
         except NotStoredError:
-            self._world.refused.add(beacon.eid)
+            self._world.answered(beacon, is_stored=False)
         else:
-            self._world.accepted.add(beacon.eid)
+            self._world.answered(beacon, is_stored=True)
 
     def _die(self) -> None:
         """Close the journal's files, as the operating system does: their locks are free, and others take them over."""

@@ -8,16 +8,15 @@ The numbers are those of the delivery protocol's invariants:
 (3, one content for an offset, and the tables of 6 are held by `bigquery`; 1, 2, 9 to 14 by the tests of their modules.)
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+import redis
 
-from oceanus import ledger, records
-from oceanus.ledger import Totals
-from oceanus.spool import LISTS, Spool, key, list_key
+from oceanus import records
+from oceanus.spool import LISTS, key, list_key
 from tests.model.bigquery import BigQuery
 from tests.model.scheduler import Process
 
@@ -110,21 +109,33 @@ class Rules:
 
 @dataclass(kw_only=True)
 class End:
-    """How a run ended, for the rules of the end; each is a function that returns the sentences of what is wrong."""
+    """How a run ended, for the rules of the end; each is a function that returns the sentences of what is wrong.
+
+    `landed` and `failed` are what stands in the tables, as (minute, eid) by site; `ledger` what Redis has counted, by
+    site, bucket (YYYYMMDDHHMM or YYYYMMDD) and kind.
+    """
 
     accepted: set[str]
     refused: set[str]
-    sites: Sequence[str]
-    rows: Counter[str]
-    spool: Spool
-    minutes: dict[str, str]
-    landed: dict[str, Counter[str]]
-    failed: dict[str, Counter[str]]
+    unanswered: set[str]
+    landed: dict[str, Counter[tuple[str, str]]]
+    failed: dict[str, Counter[tuple[str, str]]]
+    ledger: dict[str, dict[str, Counter[str]]]
+
+    @property
+    def rows(self) -> Counter[str]:
+        """Return how often each beacon stands in a table, that of the failed ones too."""
+        rows: Counter[str] = Counter()
+        for found in (*self.landed.values(), *self.failed.values()):
+            for (_, eid), count in found.items():
+                rows[eid] += count
+        return rows
 
     @property
     def missing(self) -> list[str]:
         """Return the accepted beacons that are nowhere."""
-        return sorted(one for one in self.accepted if not self.rows[one])
+        rows = self.rows
+        return sorted(one for one in self.accepted if not rows[one])
 
     @property
     def doubled(self) -> list[str]:
@@ -133,52 +144,70 @@ class End:
 
 
 def each_accepted_once(end: End) -> list[str]:
-    """Say which accepted beacons are not exactly one row."""
+    """Say which accepted beacons are not exactly one row, sent once or again."""
     return [f"missing: {len(end.missing)}"] * bool(end.missing) + [f"doubled: {len(end.doubled)}"] * bool(end.doubled)
 
 
 def refused_are_nowhere(end: End) -> list[str]:
-    """Say how many beacons that were answered 503 are stored all the same."""
-    stored = sum(1 for one in end.refused if end.rows[one])
+    """Say how many beacons that were answered 503, and not sent again, are stored all the same."""
+    rows = end.rows
+    stored = sum(1 for one in end.refused if rows[one])
     return [f"stored, but answered 503: {stored}"] if stored else []
+
+
+def trackers_are_answered(end: End) -> list[str]:
+    """Say how many named beacons were sent again and again, and never accepted."""
+    return [f"never answered: {len(end.unanswered)}"] if end.unanswered else []
 
 
 def ledger_is_exact(end: End) -> list[str]:
     """Say where the ledger does not balance, or differs from the tables, in a minute or day, by number or digest."""
     wrong = []
-    for site in end.sites:
-        found = end.spool.ledger(site)
-        if found.waiting:
-            wrong.append(f"ledger: {site}: {found.waiting} wait still")
-        for width, buckets in ((12, found.minutes), (8, found.days)):
-            expected = _expected(end, site, width)
-            wrong += [
-                f"ledger: {site} {bucket}: {buckets.get(bucket)}, not {expected.get(bucket)}"
-                for bucket in sorted(buckets.keys() | expected.keys())
-                if buckets.get(bucket, Totals()) != expected.get(bucket, Totals())
-            ]
+    for site, buckets in end.ledger.items():
+        for width in (12, 8):
+            stands = _standing(end, site, width)
+            counted = {bucket: numbers for bucket, numbers in buckets.items() if len(bucket) == width}
+            for bucket in sorted(stands.keys() | counted.keys()):
+                found, expected = counted.get(bucket, Counter()), stands.get(bucket, Counter())
+                for kind, digest in (("s", "sd"), ("f", "fd")):
+                    if (found[kind], found[digest]) != (expected[kind], expected[digest]):
+                        wrong.append(f"ledger: {site} {bucket}: {kind} is {found[kind]}, rows are {expected[kind]}")
+                ended = [sum(found[kind + suffix] for kind in ENDED) for suffix in ("", "d")]
+                if ended != [found["a"], found["ad"]]:
+                    wrong.append(f"ledger: {site} {bucket}: does not balance: {dict(found)}")
     return wrong
 
 
-# A tracker that sends again needs one more rule here: each beacon with a client id that it was told is stored, once.
-ENDS: tuple[Callable[[End], list[str]], ...] = (each_accepted_once, refused_are_nowhere, ledger_is_exact)
+ENDS: tuple[Callable[[End], list[str]], ...] = (
+    each_accepted_once,
+    refused_are_nowhere,
+    trackers_are_answered,
+    ledger_is_exact,
+)
 
 
-def _expected(end: End, site: str, width: int) -> dict[str, Totals]:
-    """Return what the ledger must say, by what stands in the tables."""
-    numbers: Counter[str] = Counter()
-    for kind, ids in (("s", end.landed[site]), ("f", end.failed[site])):
-        for eid, count in ids.items():
-            bucket = end.minutes[eid][:width]
-            for name in (kind, "a"):
-                numbers[bucket + name] += count
-                numbers[bucket + name + "d"] += count * records.digest(eid)
-    return ledger.totals(numbers, width)
+def counted(client: "redis.Redis", site: str) -> dict[str, Counter[str]]:
+    """Return what Redis has counted for a site, by minute and by day."""
+    name = key(site, "ledger")
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for hash_name in sorted(client.keys(f"{name}*")):
+        hour = hash_name.decode().removeprefix(name).removeprefix(":")
+        width = 2 if hour else 8
+        for field, value in client.hgetall(hash_name).items():
+            bucket, kind = hour + field[:width].decode(), field[width:].decode()
+            if bucket.isdigit() and kind:
+                found[bucket][kind] += int(value)
+    return found
 
 
-def eid_of_failed(row: dict[str, Any]) -> str:
-    """Return the event id in a row of the failed table."""
-    return str(row.get("eid") or orjson.loads(row["raw"])["eid"])
+def _standing(end: End, site: str, width: int) -> dict[str, Counter[str]]:
+    """Return what the ledger must say has come to an end, by what stands in the tables."""
+    stands: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, rows in (("s", end.landed[site]), ("f", end.failed[site])):
+        for (minute, eid), count in rows.items():
+            stands[minute[:width]][kind] += count
+            stands[minute[:width]][kind + "d"] += count * records.digest(eid)
+    return stands
 
 
 def _hash(flat: list[bytes]) -> dict[str, str]:

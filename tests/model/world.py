@@ -18,17 +18,18 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
+
 import r2bq.troubles
 from oceanus import records, sites, spool
 from oceanus.sites import Batch
-from oceanus.spool import Spool
 from oceanus.tables import Naming, Row
 from tests.conftest import RedisProcess
 from tests.model.actors import ACTORS, Collector
 from tests.model.bigquery import BigQuery
 from tests.model.mutations import NONE, Mutation
 from tests.model.network import CALM, Faults, Network
-from tests.model.rules import ENDS, End, Rules, eid_of_failed
+from tests.model.rules import ENDS, End, Rules, counted
 from tests.model.scheduler import Process, Scheduler, StuckError
 from tests.model.wire import Server
 
@@ -43,12 +44,21 @@ STEPS, CALM_STEPS = 5000, 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beacon:
-    """A beacon as arms has checked it."""
+    """A beacon as arms has checked it; `source` is the list that it goes to, `is_named` that it may be sent again."""
 
     eid: str
     site: str
-    minute: str
-    text: bytes
+    fields: dict[str, str]
+    is_named: bool
+    source: str = "queue"
+    received_us: int = 0
+    dt: str = ""
+
+    @property
+    def text(self) -> bytes:
+        """Return it as a record."""
+        received = {"received": self.received_us} if self.is_named else {}
+        return records.encode({"v": 1, "eid": self.eid, "dt": self.dt} | received | self.fields)
 
 
 @dataclass(kw_only=True)
@@ -65,7 +75,10 @@ class Outcome:
 
 
 class World:
-    """One run."""
+    """One run. `named` is the share of beacons whose trackers have named them, and send them again for want of an answer.
+
+    It is 0 unless asked for: the resends can be doubled still (see the tests of tests/r2bq/test_resends.py that fail).
+    """
 
     def __init__(
         self,
@@ -74,9 +87,11 @@ class World:
         *,
         mutation: Mutation = NONE,
         faults: Faults | None = None,
+        named: float = 0.0,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.seed = seed
+        self.named = named
         self.chance = Random(seed)
         self.mutation = mutation
         self.sites, self.naming = SITES, NAMING
@@ -94,6 +109,8 @@ class World:
         self.beacons: dict[str, Beacon] = {}
         self.accepted: set[str] = set()
         self.refused: set[str] = set()
+        self.unanswered: set[str] = set()
+        self.to_send: list[Beacon] = []
         self.is_closing = False
         self._alive: list[tuple[Process, Any]] = []
         self._starts = 0
@@ -107,14 +124,43 @@ class World:
     def beacon(self) -> Beacon:
         """Return a new beacon of one of the sites, now and then one of earlier minutes, or one that cannot be a row."""
         site = self.chance.choice(SITES).name
-        minted = records.mint(self.now_us())
-        eid = f"{minted[:-12]}{self.chance.getrandbits(48):012x}"
-        dt = records.time_text(self.now_us() - self.chance.choice((0, 0, 0, 45_000_000)))
-        fields = {"oid": "2", "sid": "a", "rad": "127.0.0.1", "evt": "e", "url": "good"}
-        fields |= self.chance.choices(({}, {"sid": "b"}, {"url": "bad"}, {"jsn": "{"}), (0.88, 0.1, 0.01, 0.01))[0]
-        text = records.encode({"v": 1, "eid": eid, "dt": dt} | fields)
-        self.beacons[eid] = Beacon(eid=eid, site=site, minute=records.minute(dt), text=text)
-        return self.beacons[eid]
+        is_named = self.chance.random() < self.named
+        bits = f"{self.chance.getrandbits(128):032x}"
+        eid = records.named(site, bits) if is_named else records.mint(self.now_us())[:-12] + bits[:12]
+        strange = self.chance.choices(({}, {"sid": "b"}, {"url": "bad"}, {"jsn": "{"}), (0.88, 0.1, 0.01, 0.01))[0]
+        # a named beacon that fails can fail twice still, too
+        fields = {"oid": "2", "sid": "a", "rad": "127.0.0.1", "evt": "e", "url": "good"} | ({} if is_named else strange)
+        beacon = Beacon(eid=eid, site=site, fields=fields, is_named=is_named)
+        self.beacons[eid] = beacon
+        return self._sent(beacon, self.chance.choice((0, 0, 0, 45_000_000)))
+
+    def again(self) -> list[Beacon]:
+        """Return the named beacons that are to be sent again now."""
+        waiting, self.to_send = self.to_send, []
+        return [self._sent(replace(beacon, source="resends"), 0) for beacon in waiting]
+
+    def answered(self, beacon: Beacon, is_stored: bool) -> None:
+        """Note the answer to a beacon: 2xx, or 503, after which a tracker that named it sends it again."""
+        if is_stored:
+            self.accepted.add(beacon.eid)
+            self.unanswered.discard(beacon.eid)
+        elif not beacon.is_named:
+            self.refused.add(beacon.eid)
+
+    def _sent(self, beacon: Beacon, earlier_us: int) -> Beacon:
+        """Stamp a beacon that is sent now; its tracker looks in a while whether it has got its answer."""
+        sent = replace(beacon, received_us=self.now_us(), dt=records.time_text(self.now_us() - earlier_us))
+        if beacon.is_named:
+            if beacon.eid not in self.accepted:
+                self.unanswered.add(beacon.eid)
+            self.scheduler.at(self.chance.uniform(1, 15), lambda: self._look_again(sent))
+        return sent
+
+    def _look_again(self, beacon: Beacon) -> None:
+        """Send it again without an answer, which may still come; or with one that was lost on its way."""
+        if beacon.eid in self.unanswered or (not self.is_closing and self.chance.random() < 0.1):
+            self.network.tally["again"] += 1
+            self.to_send.append(beacon)
 
     # --- the run
 
@@ -207,10 +253,10 @@ class World:
         """Say whether nothing is under way any more, in the journals, in Redis or on the network."""
         if self.scheduler.steps % 20 or self.network.under_way or len(self._alive) < len(PROCESSES):
             return False
+        if self.unanswered or self.to_send:
+            return False
         journals = [actor.journal for _, actor in self._alive if isinstance(actor, Collector)]
         if any(one.records for one in journals) or len(list(self.folder.iterdir())) > len(journals):
-            return False
-        if not self.accepted | self.refused <= self.beacons.keys():
             return False
         names = {key.decode() for key in self._client.keys("*")}
         lists = tuple(f":{name}" for name in spool.LISTS)
@@ -224,23 +270,22 @@ class World:
     # --- the judgement
 
     def _judge(self, wrong: list[str]) -> Outcome:
-        landed: dict[str, Counter[str]] = defaultdict(Counter)
-        failed: dict[str, Counter[str]] = defaultdict(Counter)
+        landed: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        failed: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for path, rows in self.bigquery.rows.items():
-            for row in rows:
-                is_failed = path == NAMING.failed.path
-                eid = eid_of_failed(row) if is_failed else row["eid"]
-                (failed if is_failed else landed)[self.beacons[eid].site][eid] += 1
-        rows_of = sum([*landed.values(), *failed.values()], Counter())
+            is_failed = path == NAMING.failed.path
+            for one in rows:
+                row = orjson.loads(one["raw"]) if is_failed else one
+                dt = row["dt"] if isinstance(row["dt"], str) else records.time_text(row["dt"])
+                place = (failed if is_failed else landed)[self.beacons[row["eid"]].site]
+                place[records.minute(dt), row["eid"]] += 1
         end = End(
             accepted=self.accepted,
             refused=self.refused,
-            sites=[site.name for site in SITES],
-            rows=rows_of,
-            spool=Spool(self._client),
-            minutes={eid: beacon.minute for eid, beacon in self.beacons.items()},
+            unanswered=self.unanswered,
             landed=landed,
             failed=failed,
+            ledger={site.name: counted(self._client, site.name) for site in SITES},
         )
         return Outcome(
             seed=self.seed,
