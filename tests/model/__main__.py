@@ -32,9 +32,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--mutations", action="store_true", help="then each mutation, until it is plain that it is bad")
     parser.add_argument("--only", help="this mutation alone")
-    parser.add_argument(
-        "--named", type=float, default=0.0, help="share of beacons that trackers send again (default 0)"
-    )
+    parser.add_argument("--named", type=float, default=0.0, help="share that trackers may send again (default 0)")
     parser.add_argument("--tell", action="store_true", help="print every step: with --first N --runs 1")
     asked = parser.parse_args()
     with fast_redis() as redis:
@@ -75,11 +73,9 @@ def mutated(redis: RedisProcess, mutation: Mutation, asked: argparse.Namespace) 
     for seed in seeds:
         run = World(redis, seed, mutation=mutation, tell=print if asked.tell else lambda line: None).run()
         bad += [run] if run.wrong else []
-    ways = Counter(
-        sentence.partition(":")[0] for run in bad for sentence in {one.partition(":")[0] for one in run.wrong}
-    )
-    told = ", ".join(f"{way} {count}" for way, count in ways.most_common())
-    print(f"{mutation.name}: {len(bad)} of {len(seeds)} runs bad{f' ({told})' if told else ''}", flush=True)
+    ways = Counter(way for run in bad for way in {one.partition(":")[0] for one in run.wrong})
+    told = [f"first seed {bad[0].seed}", *(f"{way} {count}" for way, count in ways.most_common())] if bad else []
+    print(f"{mutation.name}: {len(bad)} of {len(seeds)} runs bad ({', '.join(told)})", flush=True)
     return bool(bad)
 
 

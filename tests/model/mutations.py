@@ -143,7 +143,7 @@ NONE = Mutation(name="none")
 MUTATIONS = (
     Mutation(
         name="no-seq",
-        changes={"PUSH": {"if seq <= last then return 'DUP' end": "", "if seq > last + 1 then return 'GAP' end": ""}},
+        changes={"PUSH": {"if seq <= last then return 'DUP' end": "", "if seq > last + 1 then": "if false then"}},
     ),
     Mutation(name="fresh-push-id", pusher=ForgetfulPusher),
     Mutation(name="same-producer", pusher=StubbornPusher),

@@ -75,7 +75,7 @@ class Outcome:
 
 
 class World:
-    """One run. `named` is the share of beacons whose trackers have named them, and send them again for want of an answer.
+    """One run. `named` is the share of beacons that trackers have named, and send again for want of an answer.
 
     It is 0 unless asked for: the resends can be doubled still (see the tests of tests/r2bq/test_resends.py that fail).
     """
