@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
     parser.add_argument("--runs", type=int, default=400, help="seeds of the product as it is (default 400)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
-    parser.add_argument("--mutations", action="store_true", help="then each mutation, until it is plain that it is bad")
+    parser.add_argument("--mutations", action="store_true", help="then each mutation, which must be bad")
     parser.add_argument("--only", help="this mutation alone")
     parser.add_argument("--named", type=float, default=0.0, help="share that trackers may send again (default 0)")
     parser.add_argument("--tell", action="store_true", help="print every step: with --first N --runs 1")

@@ -27,7 +27,7 @@ from tests.model.network import USUAL, Faults
 class Mutation:
     """One protection taken away: `changes` of a script's text, or a part of the product that does without it.
 
-    `runs` is how many runs show it for certain: some are needed rarely.
+    `runs` is how many runs are made: some protections are needed rarely, or only under `faults` of their own.
     """
 
     name: str
