@@ -4,14 +4,16 @@
 # make cost   what the guarantee costs arms: with fsync and ledger, and without, by turns (needs wrk)
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
+# make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos outage live cost lint format lock clean debian
+.PHONY: up test chaos model outage live cost lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
+RUNS ?= 400
 SEED ?=
 RECORDS ?= 5000000
 PIP_QUIET := --disable-pip-version-check --no-input
@@ -34,6 +36,9 @@ cost: $(VENV)/ready debian
 
 chaos: $(VENV)/ready debian
 	@FAULTS=$(FAULTS) SEED=$(SEED) exec $(VENV)/bin/python -m tests.chaos
+
+model: $(VENV)/ready debian
+	$(VENV)/bin/python -m tests.model --runs $(RUNS) $(if $(MUTATIONS),--mutations)
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
