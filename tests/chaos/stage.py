@@ -155,7 +155,7 @@ class Stage:
     def journalled(self) -> int:
         """Return how many beacons are in arms' journals; where arms does not say, that is not none."""
         told = status.ask_arms(f"http://127.0.0.1:{self.arms_port}/metrics")
-        return 1 if told is None else told
+        return 1 if told is None else told.records
 
     def waits(self) -> dict[str, str]:
         """Return what waits by site, for a person to read."""

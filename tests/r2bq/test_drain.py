@@ -28,6 +28,7 @@ from oceanus.records import Failed
 from oceanus.spool import Spool, key
 from oceanus.tables import Column, Naming, Row, Table
 from r2bq.drain import PATIENT
+from r2bq.patience import BEAT_SECONDS
 from r2bq.standing import Warehouse
 from r2bq.troubles import MOST_SECONDS
 from tests.r2bq.crossing import (
