@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,57 @@ def test_what_is_appended_is_in_the_file_behind_what_was(tmp_path: Path) -> None
 
     assert held(kept) == [numbered(1), numbered(2), numbered(3)]
     assert (kept.records, kept.oldest_ms) == (3, 1)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the disk, in its order: `write` and `sync`, and `sync folder`."""
+    asked: list[str] = []
+    pwrite, fsync, fdatasync = os.pwrite, os.fsync, os.fdatasync
+
+    def note(name: str, handle: int) -> None:
+        asked.append(f"{name} folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else name)
+
+    def written(handle: int, raw: bytes, place: int) -> int:
+        note("write", handle)
+        return pwrite(handle, raw, place)
+
+    def synced(handle: int) -> None:
+        note("sync", handle)
+        fsync(handle)
+
+    def data_synced(handle: int) -> None:
+        note("sync", handle)
+        fdatasync(handle)
+
+    for name, fake in (("pwrite", written), ("fsync", synced), ("fdatasync", data_synced)):
+        monkeypatch.setattr(os, name, fake)
+    return asked
+
+
+def test_an_append_returns_after_the_disk_has_it(tmp_path: Path, disk: list[str]) -> None:
+    """A power cut cannot be tried here; that the disk is asked, and when, can."""
+    kept = journal(tmp_path)
+    kept.reserve(1000)
+    made = disk.copy()
+    disk.clear()
+
+    append(kept, numbered(1))
+    append(kept, numbered(2))
+
+    assert made == ["sync", "sync folder"]
+    assert disk == ["write", "sync", "write", "sync"]
+
+
+def test_a_segment_that_is_removed_is_gone_after_a_power_cut_too(tmp_path: Path, disk: list[str]) -> None:
+    kept = journal(tmp_path)
+    append(kept, numbered(1))
+    kept.seal()
+    disk.clear()
+
+    kept.remove(kept.waiting[0])
+
+    assert disk == ["sync folder"]
 
 
 def test_room_is_on_the_disk_before_anything_is_sent(tmp_path: Path) -> None:
