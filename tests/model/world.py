@@ -77,7 +77,7 @@ class Outcome:
 class World:
     """One run. `named` is the share of beacons that trackers have named, and send again for want of an answer.
 
-    It is 0 unless asked for: the resends can be doubled still (see the tests of tests/r2bq/test_resends.py that fail).
+    Such a beacon is judged when it is a minute old, so that a run with them takes twice as long.
     """
 
     def __init__(
