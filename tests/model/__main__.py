@@ -28,11 +28,11 @@ def fast_redis() -> Iterator[RedisProcess]:
 def main() -> int:
     """Run what was asked for; return 1 if a run of the product was bad, or all runs of a mutation were good."""
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("--runs", type=int, default=400, help="seeds of the product as it is (default 400)")
+    parser.add_argument("--runs", type=int, default=400, help="seeds, of the product as it is (default 400)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--mutations", action="store_true", help="then each mutation, which must be bad")
     parser.add_argument("--only", help="this mutation alone")
-    parser.add_argument("--named", type=float, default=0.0, help="share that trackers may send again (default 0)")
+    parser.add_argument("--named", type=float, default=0.2, help="share that trackers may send again (default 0.2)")
     parser.add_argument("--tell", action="store_true", help="print every step: with --first N --runs 1")
     asked = parser.parse_args()
     with fast_redis() as redis:

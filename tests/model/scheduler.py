@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
@@ -147,7 +148,8 @@ class Scheduler:
         except KilledError:
             pass
         except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the run's result
-            self.surprises.append(f"{thread.name}: {type(exc).__name__}: {exc}")
+            place = traceback.extract_tb(exc.__traceback__)[-1]
+            self.surprises.append(f"{thread.name}: {type(exc).__name__}: {exc} ({place.name}, line {place.lineno})")
         thread.is_over = True
         self._mine.release()
 

@@ -76,11 +76,10 @@ class Wire:
         return lambda *values, **named: self.send([(name, values, named)], raise_on_error=True)[0]
 
     def pipeline(self, transaction: bool = False) -> "Pipe":
-        """Return an empty pipeline."""
-        assert not transaction
-        return Pipe(self)
+        """Return an empty pipeline; of a transaction, all commands run or none."""
+        return Pipe(self, transaction)
 
-    def send(self, commands: list[Command], raise_on_error: bool) -> list[Any]:
+    def send(self, commands: list[Command], raise_on_error: bool, as_one: bool = False) -> list[Any]:
         """Send commands in one trip and return their answers; raises redis.TimeoutError where none comes."""
         what = "+".join(dict.fromkeys(map(_name, commands)))
         if self._network.redis_away_until > self._scheduler.now:
@@ -88,9 +87,9 @@ class Wire:
             raise redis.ConnectionError(f"{what}: refused")
 
         def run(first: int, last: int) -> list[Any]:
-            return self._server.run(self._process, commands[first:last])
+            return self._server.run(self._process, commands[first : len(commands) if as_one and last else last])
 
-        answers = self._network.call(what, len(commands), run, self._seconds, redis.TimeoutError)
+        answers = self._network.call(what, 1 if as_one else len(commands), run, self._seconds, redis.TimeoutError)
         self._network.note(f"{what} answers {list(map(_shape, answers))}")
         for answer in answers if raise_on_error else []:
             if isinstance(answer, Exception):
@@ -101,8 +100,9 @@ class Wire:
 class Pipe:
     """A pipeline: commands are kept until `execute`."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, as_one: bool = False) -> None:
         self._wire = wire
+        self._as_one = as_one
         self._commands: list[Command] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -111,7 +111,7 @@ class Pipe:
     def execute(self, raise_on_error: bool = True) -> Any:
         """Send them all in one trip, and be empty again."""
         commands, self._commands = self._commands, []
-        return self._wire.send(commands, raise_on_error) if commands else []
+        return self._wire.send(commands, raise_on_error, self._as_one) if commands else []
 
 
 class AsyncWire:
@@ -121,9 +121,8 @@ class AsyncWire:
         self._wire = wire
 
     def pipeline(self, transaction: bool = False) -> "AsyncPipe":
-        """Return an empty pipeline."""
-        assert not transaction
-        return AsyncPipe(self._wire)
+        """Return an empty pipeline; of a transaction, all commands run or none."""
+        return AsyncPipe(self._wire, transaction)
 
     async def ping(self) -> object:
         """Ask for a sign of life."""
