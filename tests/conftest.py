@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -24,6 +25,9 @@ from oceanus.settings import RedisSettings, WarehouseSettings
 from oceanus.spool import Spool, connect
 from oceanus.warehouse import Catalog, Clients
 
+# A busy machine is no mistake: no test asks how long an example takes.
+hypothesis.settings.register_profile("oceanus", deadline=None)
+hypothesis.settings.load_profile("oceanus")
 LIVE = os.environ.get("LIVE_PROJECT_ID", "")
 
 
