@@ -80,13 +80,13 @@ return 'OK'
 """
 )
 
-# KEYS none writer lease; ARGV actor lease_ms
+# KEYS none writer lease claim; ARGV actor lease_ms -> HOLDS where the claim has rows: a late CLAIM may have filled it
 BEAT = (
     _ALLOW
     + """
 if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 'GONE' end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
-return 'OK'
+return redis.call('EXISTS', KEYS[4]) == 1 and 'HOLDS' or 'OK'
 """
 )
 

@@ -302,7 +302,7 @@ class Spool:
 
     def beat(self, holder: Holder) -> None:
         """Renew the lease on a claim; raises WriterGoneError if the actor does not own it any more."""
-        self._run(scripts.BEAT, _keys(holder, "writer", "lease"), [holder.actor, LEASE_MS])
+        self._run(scripts.BEAT, _keys(holder, "writer", "lease", "claim"), [holder.actor, LEASE_MS])
 
     def claim(self, holder: Holder, rows: int, max_bytes: int, *, whole: bool = True) -> Claim:
         """Move up to `rows` records or about `max_bytes` from the old end of the list into the claim.
@@ -371,14 +371,14 @@ class Spool:
         keys = _keys(holder, "claim", "writer", "lease", "workers")
         return self._run(scripts.FORGET, keys, [holder.actor, holder.writer]) == b"OK"
 
-    def beats(self, holders: Sequence[Holder]) -> list[bool]:
-        """Renew the lease of each writer in one round trip; return which are still their own owners."""
+    def beats(self, holders: Sequence[Holder]) -> list[bool | None]:
+        """Renew the lease of each writer in one round trip; return whether its claim holds rows, None if it is gone."""
         with _translated():
             pipe = self._client.pipeline(transaction=False)
             for holder in holders:
-                keys = _keys(holder, "writer", "lease")
+                keys = _keys(holder, "writer", "lease", "claim")
                 pipe.eval(scripts.BEAT, len(keys), *keys, holder.actor, LEASE_MS)
-            return [answer == b"OK" for answer in (pipe.execute() if holders else [])]
+            return [None if answer == b"GONE" else answer == b"HOLDS" for answer in (pipe.execute() if holders else [])]
 
     def lapsed(self, lists: Sequence[tuple[str, str]]) -> list[list[str]]:
         """Return for each (site, list) the registered writers that show no sign of life."""

@@ -138,12 +138,16 @@ class Crew:
         return (self._now_us() - records.received(record, drain.source.key)) / 1e6
 
     def _beat(self) -> None:
-        """Renew the leases of drains that idle; one that runs gives its own signs of life."""
+        """Renew the leases of drains that idle; one that runs gives its own signs of life.
+
+        A claim that was thought lost may have come late, and filled the claim of a drain that idles: it is due then.
+        """
         idle = [(drain, drain.holder) for drain in self._drains if drain.holder and drain not in self._running]
-        alive = self._redis.beats([holder for _, holder in idle])
-        for (drain, _), is_ours in zip(idle, alive, strict=True):
-            if not is_ours:
+        for (drain, _), holds in zip(idle, self._redis.beats([holder for _, holder in idle]), strict=True):
+            if holds is None:
                 drain.gone("its claim was adopted")
+            elif holds:
+                drain.holds = True
 
     def _find_orphans(self) -> None:
         """Note which writers on our lists show no sign of life, ours aside."""

@@ -104,6 +104,7 @@ class Drain:
             self.gone(str(exc))
             return True
         except NotOurTurnError:
+            self.holds = False
             return self._rest()
         except ClaimChangedError as exc:
             log.info("%s: %s; loading it again", self.source, exc)

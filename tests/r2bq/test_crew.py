@@ -76,6 +76,7 @@ class FakeSpool:
         self.waiting: dict[tuple[str, str], Backlog] = {}
         self.dead: dict[tuple[str, str], list[str]] = {}
         self.adopted: set[str] = set()
+        self.filled: set[str] = set()
         self.beaten: list[str] = []
         self.left: dict[str, int] = {}
         self.is_away = False
@@ -91,10 +92,10 @@ class FakeSpool:
         self._answers()
         return [self.waiting.get(place, NOTHING) for place in lists]
 
-    def beats(self, holders: list[Holder]) -> list[bool]:
+    def beats(self, holders: list[Holder]) -> list[bool | None]:
         self._answers()
         self.beaten += [holder.writer for holder in holders]
-        return [holder.writer not in self.adopted for holder in holders]
+        return [None if holder.writer in self.adopted else holder.writer in self.filled for holder in holders]
 
     def lapsed(self, lists: list[tuple[str, str]]) -> list[list[str]]:
         self._answers()
@@ -366,3 +367,12 @@ def test_resends_are_due_when_the_oldest_is_a_minute_old(waited, is_due):
     heard = ship.step()
 
     assert heard == [["step"] if is_due else []]
+
+
+def test_a_claim_that_a_late_command_has_filled_is_due_though_its_list_is_empty():
+    ship = Ship(drain())
+    first = ship.step()
+    ship.spool.filled = {"bizocean-w"}
+    ship.clock.now += 1
+
+    assert (first, ship.step()) == ([[]], [["step"]])
