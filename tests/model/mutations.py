@@ -155,6 +155,7 @@ MUTATIONS = (
                 "if redis.call('HGET', KEYS[3], 'done') == ARGV[2] then return 'OK' end\n": "",
             }
         },
+        faults=Faults(late=0.1),
     ),
     Mutation(
         name="no-owner",
@@ -175,6 +176,7 @@ MUTATIONS = (
             "SORT": {"if kept > 0 then redis.call('HSET'": "if false then redis.call('HSET'"},
             "CLAIM": {"if moved > 0 then": "if moved > 0 and redis.call('HEXISTS', KEYS[4], 'token') == 0 then"},
         },
+        faults=Faults(late=0.1),
     ),
     Mutation(name="offset-in-memory", spool=MemorySpool),
     Mutation(name="no-fence", line=OpenLine),
