@@ -215,12 +215,13 @@ def _judged(one: Numbered) -> Numbered:
 
 
 def _renumbered(whole: list[Numbered]) -> list[Numbered]:
-    """Return the pushes of a segment under a name that Redis cannot have forgotten: always the same, in their order."""
-    numbers: dict[str, int] = defaultdict(int)
+    """Return the pushes of a segment under names that Redis cannot have forgotten: always the same, in their order."""
+    numbers: dict[tuple[str, str], int] = defaultdict(int)
     renumbered = []
     for one in whole:
-        numbers[one.push.site] += 1
-        renumbered.append(_judged(Numbered(one.push, f"{one.producer}~old", numbers[one.push.site])))
+        numbers[one.producer, one.push.site] += 1
+        number = numbers[one.producer, one.push.site]
+        renumbered.append(_judged(Numbered(one.push, f"{one.producer}~old", number)))
     return renumbered
 
 

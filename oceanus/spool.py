@@ -418,7 +418,7 @@ class Spool:
         """Return the ids of all events in the lists of a site and in the claims on them, resends aside.
 
         All at one moment; None where so many records wait that reading them would hold up everybody else, or where a
-        writer has come or gone meanwhile.
+        writer has come meanwhile.
         """
         sources = [source for source in LISTS if source not in ALONE]
         with _translated():

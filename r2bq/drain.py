@@ -53,7 +53,7 @@ Known = Callable[[Source, Warehouse, Sequence[Record]], set[str]]
 class Drain:
     """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble.
 
-    `verify`: look every claim up in its table before it is written, as after the restore of an older Redis.
+    `verify`: look accepted records up in their table before they are written, as after the restore of an older Redis.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Drain:
         self._beats_at = 0.0
         self._adopted: Holder | None = None
         self._max_bytes = max_bytes
-        self._looks_up = verify and source.is_counted
+        self._verify = verify and source.list in ("queue", "later")  # resends are looked up in any case
         self._clock = clock
         self._now_us = now_us
         self._troubles = Troubles(clock)
@@ -156,10 +156,10 @@ class Drain:
             return False
         if claim.stream:
             return self._resume(holder, claim)
-        if self._looks_up or self.source.list == "resends":
-            claim = self._judged(holder, claim)
-            if not claim.rows:
-                return self._rest()
+        if self._verify or self.source.list == "resends":
+            claim = self._not_landed(holder, claim)
+        if not claim.rows:
+            return self._moved_on()
         claim = self._without_suspects(holder, claim)
         claim, batch = self._of_one_table(holder, claim)
         if batch is None:
@@ -173,7 +173,7 @@ class Drain:
 
     def _resume(self, holder: Holder, claim: Claim) -> bool:
         """Go on with a claim that was assigned before: it may have been written already."""
-        batch = self._complete(holder, claim)
+        batch = self._complete(claim)
         if not batch.is_whole:  # sites.yaml has changed since: learn first whether it landed
             self._recover(holder, claim)
             return True
@@ -184,7 +184,7 @@ class Drain:
         self._path = claim.table
         begun = self._clock()
         try:
-            self._append(holder, claim, table, batch)
+            self._append(claim, table, batch)
         except OffsetTakenError as exc:
             if first:
                 log.warning("%s: %s on a first try: not ours", self.source, exc)
@@ -204,7 +204,7 @@ class Drain:
         log.info("%s: %d rows to %s in %.3f s", self.source, len(batch.rows), claim.table, self._clock() - begun)
         return True
 
-    def _append(self, holder: Holder, claim: Claim, table: Table, batch: Batch) -> None:
+    def _append(self, claim: Claim, table: Table, batch: Batch) -> None:
         with metrics.APPEND_SECONDS.labels(self.source.site.name).time():
             self._bigquery.ask(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
 
@@ -286,7 +286,7 @@ class Drain:
 
     def _of_one_table(self, holder: Holder, claim: Claim) -> tuple[Claim, Batch | None]:
         """Sort a claim until all its rows go to one table; None: nothing is left of it."""
-        while not (batch := self._complete(holder, claim)).is_whole:
+        while not (batch := self._complete(claim)).is_whole:
             self._sort(holder, claim, batch)
             claim = self._redis.claim(holder, 0, 0)  # as it is: filled up, it would take again what just went back
             if not claim.rows:
@@ -300,7 +300,7 @@ class Drain:
             return claim, None
         return claim, batch
 
-    def _complete(self, holder: Holder, claim: Claim) -> Batch:
+    def _complete(self, claim: Claim) -> Batch:
         """Read a claim; where records have members that sites.yaml does not declare, by the table as it stands.
 
         So a field that was removed from sites.yaml still lands in its column, and one that only a newer arms knows
@@ -360,19 +360,14 @@ class Drain:
 
     # --- what may be in its table already
 
-    def _judged(self, holder: Holder, claim: Claim) -> Claim:
-        """Take out of a claim what stands in a table already, and what cannot be judged yet."""
-        if self._looks_up:
+    def _not_landed(self, holder: Holder, claim: Claim) -> Claim:
+        """Take out of a claim what stands in a table already; of resends also what cannot be judged yet."""
+        if self._verify:
             return self._without(holder, claim, resends.landed, LANDED, ledger.SETTLED)
-        flags = resends.ripe(fence.decoded(claim.rows, self.source.key), self._now_us())
+        waiting = self._redis.on_the_way(self.source.site.name)
+        flags = resends.judgeable(fence.decoded(claim.rows, self.source.key), waiting, self._now_us())
         if BACK in flags:
             claim = self._sorted(holder, claim, flags)
-        if not claim.rows:
-            return claim
-        waiting = self._redis.on_the_way(self.source.site.name)
-        asked = {one["eid"] for one in fence.decoded(claim.rows, self.source.key) if one}
-        if waiting is None or not waiting.isdisjoint(asked):
-            return self._sorted(holder, claim, BACK * len(claim.rows))
         return self._without(holder, claim, resends.known, REPEATED, ledger.REPEATED)
 
     def _without(self, holder: Holder, claim: Claim, known: Known, flag: str, kind: str) -> Claim:
@@ -427,9 +422,9 @@ class Drain:
     # --- trouble
 
     def _moved_on(self) -> bool:
-        """Go on at once; but in `later`, where rows that step aside come round again, a second later."""
+        """Go on at once; but a second later in lists where rows come round again that cannot be written yet."""
         self.holds = False
-        return self._rest() if self.source.list == "later" else True
+        return self._rest() if self.source.list in ("later", "resends") else True
 
     def _rest(self) -> bool:
         self.waits_until = self._clock() + REST_SECONDS

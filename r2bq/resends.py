@@ -22,10 +22,17 @@ _AHEAD_US = 3_600_000_000  # another arms' clock may be ahead
 Claimed = Sequence[Record | None]  # a claim's rows, newest first; None for what is no record
 
 
-def ripe(claimed: Claimed, now_us: int) -> str:
-    """Return a flag for each row: back for records that are not a minute old, keep the others."""
+def judgeable(claimed: Claimed, waiting: set[str] | None, now_us: int) -> str:
+    """Return a flag for each row: back for a record that is not a minute old or whose first try is on its way.
+
+    `waiting` are the ids of all that is on its way to a table; None where that is not known.
+    """
     oldest_us = now_us - RIPE_SECONDS * 1_000_000
-    return "".join(BACK if one is not None and records.received(one) > oldest_us else KEEP for one in claimed)
+
+    def waits(one: Record) -> bool:
+        return waiting is None or one["eid"] in waiting or records.received(one) > oldest_us
+
+    return "".join(BACK if one is not None and waits(one) else KEEP for one in claimed)
 
 
 def known(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set[str]:

@@ -144,6 +144,21 @@ def test_a_journal_that_redis_may_have_forgotten_is_judged_whole_and_once(tmp_pa
     assert list(tmp_path.glob("*.journal")) == []
 
 
+def test_an_old_journal_of_several_names_has_no_gap(tmp_path: Path) -> None:
+    """After each answer that was lost the pusher goes on under another name, in the same segment."""
+    redis = Listed()
+    kept = store(redis, tmp_path)
+    redis.mood = "lossy"
+    for text in (b"1", b"2"):
+        keep(kept, named(text, named=False, last_ms=1))
+    redis.mood = "well"
+    redis.last.clear()
+
+    asyncio.run(kept.mend())
+
+    assert [(name.endswith("~old"), number) for (_, name), number in redis.last.items()] == [(True, 1), (True, 1)]
+
+
 def test_after_a_gap_what_is_pushed_anew_is_judged(tmp_path: Path) -> None:
     redis = Listed()
     kept = store(redis, tmp_path)

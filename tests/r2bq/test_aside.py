@@ -180,6 +180,19 @@ def test_verify_settles_what_an_older_redis_brings_back_without_writing_it_again
     assert crossing.left() == DRAINED
 
 
+def test_verify_goes_on_at_once_where_all_of_a_claim_has_landed(crossing, spool):
+    landed = record(1)
+    crossing.push(landed)
+    crossing.run(crossing.drain(spool))
+    crossing.push(landed)
+    drain = crossing.drain(spool, verify=True)
+
+    moved = drain.step()
+
+    assert (moved, drain.waits_until) == (True, 0.0)
+    assert crossing.left() == DRAINED
+
+
 def test_two_writers_take_turns_at_a_list_that_is_one_writers_alone(crossing, spool):
     first, second = crossing.drain(spool, source="resends"), crossing.drain(spool, source="resends")
     first.step()

@@ -76,6 +76,17 @@ def test_a_resend_that_is_too_young_waits(crossing, spool, cid):
     assert crossing.urls() == ["1"]
 
 
+def test_verify_judges_resends_as_ever(crossing, spool, cid):
+    crossing.push(named(1, cid=cid, received_us=NOW_US - MINUTE_US + 1), source="resends")
+    crossing.push(named(2, cid=cid[::-1]), named(2, cid=cid[::-1]), source="resends")
+
+    crossing.run(crossing.drain(spool, source="resends", verify=True))
+
+    assert crossing.urls() == ["2"]
+    assert crossing.client.hget(key("bizocean", "ledger"), "20261122r") == b"1"
+    assert crossing.client.llen(key("bizocean", "resends")) == 1
+
+
 def test_a_young_resend_holds_up_no_older_one(crossing, spool, cid):
     crossing.push(named(1, cid=cid), named(2, cid=cid[::-1], received_us=NOW_US), source="resends")
 
