@@ -14,13 +14,12 @@ from arms.checks import Checks
 from arms.kept import Kept
 from arms.parameters import ParameterError, merge
 from oceanus import jsontext, records
-from oceanus.records import Failed, Record
+from oceanus.records import DAY_US, Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
 _CID = re.compile(r"[0-9a-fA-F]{32}")
 UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
-DAY_US = 86_400_000_000
 OLDEST_DAYS = 10 * 365
 NEWEST_US = 365 * DAY_US
 

@@ -6,7 +6,7 @@ the journal has room for all of it: a beacon that is answered 503 is surely not 
 
 What comes out of a journal and may stand in its table already goes to the list `resends`, where it is looked up before
 it is written: beacons that a tracker may have sent again meanwhile, and all of which Redis may have forgotten that it
-had them (a gap in its numbers, or a journal of 29 days).
+had them (a gap in its numbers, a damaged journal, or one of 15 days).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CHUNK = 20  # entries of a journal that are pushed in one trip
 ENTRY_BYTES = 512  # more than an entry has beside its records
 PATIENCE_SECONDS = 2.0  # without a journal there is nothing to do but wait for Redis a little longer
-OLDEST_MS = 29 * 86_400_000  # Redis remembers a producer's last number for 30 days
+OLDEST_MS = 15 * 86_400_000  # Redis remembers a name's last number for 30 days, and a name lives for 14
 
 
 class Redis(Protocol):
@@ -165,8 +165,9 @@ class Store:
         found = await asyncio.to_thread(lambda: list(entries.decode(segment.path.read_bytes())))
         whole = [one for one in found if isinstance(one, Numbered)]
         hurt = [_set_aside(segment, place, one, whole) for place, one in enumerate(found) if isinstance(one, Damage)]
-        if _is_old(segment):
-            log.warning("%s is older than 29 days: each of its beacons is looked up before it is written", segment.path)
+        why = "is older than 15 days" if _is_old(segment) else "is damaged" if any(hurt) else ""
+        if why:  # Redis may have forgotten its numbers, or would take those behind the damage for a gap
+            log.warning("%s %s: each of its beacons is looked up before it is written", segment.path, why)
             whole = _renumbered(whole)
         numbered = [_judged(one) if one.push.named else one for one in whole] + [one for one in hurt if one]
         for start in range(0, len(numbered), CHUNK):

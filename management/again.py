@@ -2,6 +2,7 @@
 
 A record that BigQuery refused goes back whole. A rejected beacon is judged by arms' own intake from what was kept of
 it; its event id is the failed record's id, so that however often it is sent, it is one event, which can be looked up.
+One that its tracker has named keeps that name, and is judged like any that is sent again.
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from arms.devices import device
 from arms.intake import Accepted, Dropped, Intake, Sent
 from arms.kept import Kept, NotKeptError, read
 from arms.parameters import ParameterError
-from management.failed import DAY_US, Row
+from management.failed import Row
 from oceanus import records, tables
 from oceanus.errors import NotARecordError
 from oceanus.ledger import ACCEPTED, FAILED, Count
 from oceanus.pushes import Retry
-from oceanus.records import Record
+from oceanus.records import DAY_US, Record
 from oceanus.sites import Site, Sites
 from oceanus.tables import Naming
 
@@ -74,7 +75,7 @@ class Judge:
             return unfit
         outcome = self._intake(site.name).take(_sent(kept, site, row.fid))
         if isinstance(outcome, Accepted):
-            return outcome.record | {"eid": row.fid}
+            return outcome.record if outcome.is_named else outcome.record | {"eid": row.fid}
         if isinstance(outcome, Dropped):
             return "its visitor objects, and the site keeps nothing then"
         return "still rejected: " + "; ".join(f"{name}: {reason}" for name, reason in outcome.reasons.items())
@@ -88,12 +89,13 @@ class Judge:
             eid=record["eid"],
             dt_us=dt_us,
             path=self._naming.path(site, record["dt"]),
-            timed=site.table.form != "daily",
+            timed=not site.table.is_daily,
             retry=Retry(
                 fid=row.fid,
                 record=records.encode(record) if is_new else row.raw.encode(),
                 count=self._count(row, record, is_new),
                 is_new=is_new,
+                source="resends" if is_new and records.is_named(record["eid"]) else "queue",
             ),
         )
 

@@ -124,7 +124,7 @@ def _told(one: SiteAudit) -> dict[str, Any]:
         asdict(verdict) | {"missing": verdict.missing, "doubled": verdict.doubled} for verdict in _named(one, "differs")
     ]
     told["open"] = [verdict.bucket for verdict in _named(one, "open")]
-    return told | {"lost": one.lost, "troubles": one.troubles}
+    return told | {"troubles": one.troubles}
 
 
 def _named(one: SiteAudit, verdict: str) -> list[Verdict]:

@@ -28,6 +28,7 @@ from oceanus.sites import Site
 from oceanus.spool import Spool, connect
 from oceanus.tables import Naming
 from oceanus.warehouse.clients import check as check_warehouse
+from oceanus.warehouse.clients import check_location
 
 _STATUS_HELP = f"""Show what waits and what has landed, by site.
 
@@ -195,6 +196,7 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
     declared = sites.load(sites_file)
     chosen = running.warehouse(environ)
     clients, naming = warehouse.connect(chosen), Naming(chosen.dataset, chosen.table_prefix)
+    check_location(clients, chosen.dataset)
     spool = Spool(connect(running.redis(environ)))
     auditor = Auditor(spool, warehouse.Queries(clients, chosen.dataset), warehouse.Writer(clients), naming, max_bytes)
     arms = status.ask_arms(running.arms_metrics(environ))

@@ -9,8 +9,8 @@ from typing import Any
 
 from management.wording import visible
 from oceanus import records
+from oceanus.records import DAY_US
 
-DAY_US = 86_400_000_000
 COLUMNS = ("fid", "dt", "site", "stage", "reason", "eid", "raw")
 STAGES = {
     "rules": "arms rejected it: it was never accepted",

@@ -23,6 +23,7 @@ from oceanus.errors import SpoolUnclearError, TableMissingError, WarehouseError
 from oceanus.spool import Spool, connect
 from oceanus.tables import Naming
 from oceanus.warehouse import Result
+from oceanus.warehouse.clients import check_location
 
 MOST_MARKS = 100_000  # as many ids as a query of 10 MB takes
 MOST_REASONS = 20
@@ -92,8 +93,10 @@ class _Parts:
 def _parts(max_bytes: int) -> _Parts:
     environ = settings.environment()
     chosen = running.warehouse(environ)
+    clients = warehouse.connect(chosen)
+    check_location(clients, chosen.dataset)
     spool = Spool(connect(running.redis(environ)))
-    queries = warehouse.Queries(warehouse.connect(chosen), chosen.dataset)
+    queries = warehouse.Queries(clients, chosen.dataset)
     return _Parts(spool, queries, Naming(chosen.dataset, chosen.table_prefix), max_bytes)
 
 

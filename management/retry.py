@@ -14,6 +14,7 @@ from management.again import Judge, Ready
 from management.failed import Row
 from oceanus import records
 from oceanus.errors import SpoolRefusedError, TableMissingError
+from oceanus.records import DAY_US
 from oceanus.spool import Spool
 from oceanus.warehouse import Queries
 
@@ -122,7 +123,7 @@ class Retrier:
         """Return the id of the last failed record of each event that BigQuery has refused."""
         if not some:
             return {}
-        first_us = min(records.received_us(ready.retry.fid) for ready in some) - failed.DAY_US
+        first_us = min(records.received_us(ready.retry.fid) for ready in some) - DAY_US
         sql, values = failed.again_sql(self._path, [ready.eid for ready in some], first_us)
         found = self._queries.select(sql, self._max_bytes, values=values).rows
         return {str(eid): str(fid) for eid, fid in found}

@@ -16,7 +16,7 @@ from oceanus import records
 from oceanus.ledger import Landed, Ledger, Totals, added, is_day
 
 NOTHING = Landed(0, 0, 0)
-COUNTS = ("accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled", "foreign", "expired")
+COUNTS = ("accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled", "lost", "foreign", "expired")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +123,8 @@ def alarms(raised: Mapping[str, str], epoch_ms: int | None, known: tuple[str | N
         since = f"counts since {epoch}" if epoch else "has counted nothing yet"
         found.append(
             Alarm(
-                f"a new Redis: it {since}, and the one that was acknowledged since {known[0]}. It was emptied, replaced"
-                f" or restored: what lay in it may be lost, and minutes before its first push are not judged"
+                f"a new Redis: it {since}, and the one that was acknowledged since {known[0]}. It was emptied"
+                f" or replaced: what lay in it may be lost, and minutes before its first push are not judged"
             )
         )
     return found

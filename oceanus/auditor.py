@@ -20,14 +20,10 @@ from oceanus.warehouse import Queries, Writer
 
 MAX_BYTES = 10_000_000_000  # that one query may read: BigQuery reads 46 B a row of each day that is asked for
 CHUNK_ROWS = 5000
+MOST_ROWS = 100_000
 SLACK = timedelta(hours=1)  # BigQuery's clock is not ours: a day expires a little earlier in our eyes
 
 Choose = Callable[[Ledger], Collection[str]]
-
-
-def every_day(ledger: Ledger) -> Collection[str]:
-    """Choose all days that the ledger knows."""
-    return ledger.days
 
 
 class Auditor:
@@ -51,7 +47,7 @@ class Auditor:
         self._rows: list[dict[str, Any]] = []
         self._epoch_ms: int | None = None  # the one that was acknowledged last, as far as is known here
 
-    def audit(self, site: Site, choose: Choose = every_day) -> SiteAudit:
+    def audit(self, site: Site, choose: Choose) -> SiteAudit:
         """Judge the days of a site that `choose` takes; raises SpoolUnclearError if Redis is away."""
         try:
             before = self._spool.ledger(site.name)
@@ -88,18 +84,23 @@ class Auditor:
         self._spool.acknowledge({one.name: one.value for one in alarms if one.name})
 
     def write(self) -> None:
-        """Leave the verdicts since the last time where any analyst can read them; raises WarehouseError."""
-        rows, self._rows = self._rows, []
-        if rows:
-            stream = self._writer.create_stream(self._naming.audit.path)
-            for start in range(0, len(rows), CHUNK_ROWS):
-                self._writer.write(self._naming.audit, stream, start, rows[start : start + CHUNK_ROWS])
+        """Leave the verdicts since the last time where any analyst can read them.
+
+        Raises WarehouseError; then they are kept for the next time, the newest MOST_ROWS of them.
+        """
+        self._rows = self._rows[-MOST_ROWS:]
+        if not self._rows:
+            return
+        stream = self._writer.create_stream(self._naming.audit.path)
+        for start in range(0, len(self._rows), CHUNK_ROWS):
+            self._writer.write(self._naming.audit, stream, start, self._rows[start : start + CHUNK_ROWS])
+        self._rows = []
 
     def _landed(self, site: Site, days: list[str]) -> Mapping[str, Landed]:
         """Return what stands in a site's table, or in its tables of these days, by minute."""
         if not days:
             return {}
-        timed = site.table.form != "daily"
+        timed = not site.table.is_daily
         groups = [days] if timed else [[day] for day in days]
         landed: dict[str, Landed] = {}
         for group in groups:

@@ -34,7 +34,7 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """A failed record on its way back to its site's queue: its id, the record, and how the ledger counts it.
+    """A failed record on its way back: its id, the record, the list it goes to, and how the ledger counts it.
 
     `is_new`: it was never accepted before, so that it is told to those who wait for accepted records.
     """
@@ -43,3 +43,4 @@ class Retry:
     record: bytes
     count: Count
     is_new: bool
+    source: str = "queue"

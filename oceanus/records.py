@@ -18,6 +18,7 @@ import orjson
 from oceanus.errors import NotARecordError
 
 FORMAT = 1
+DAY_US = 86_400_000_000
 INTERNAL = ("v", "received")  # members that are no columns
 _EID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?")

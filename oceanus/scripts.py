@@ -258,11 +258,11 @@ end
 return 'OK'
 """
 
-# A failed record is sent again: marked and in the queue, or neither. It adds, so at the ceiling it is refused like a
+# A failed record is sent again: marked and in its list, or neither. It adds, so at the ceiling it is refused like a
 # push, before anything is changed. An id is refused for good once its mark may be forgotten (keep_ms, by Redis' own
 # clock); each call forgets those among a few marks, so that the hash ends with the failed table's rows. Its member
 # `since` is when the first mark was made; LOST: not what the caller knows, so that marks it relies on may be gone.
-# KEYS queue retried ledger alerts live sites epoch
+# KEYS list retried ledger alerts live sites epoch
 # ARGV fid keep_ms since alerts_cap publish site record, ledger lines..
 RETRY = (
     _LEDGER

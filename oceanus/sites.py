@@ -68,6 +68,11 @@ class TableForm:
     cluster: tuple[str, ...]
     expiry_days: int | None
 
+    @property
+    def is_daily(self) -> bool:
+        """Say whether each day has a table, in which `dt` is a text as in the original's; else it is a TIMESTAMP."""
+        return self.form == "daily"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origins:

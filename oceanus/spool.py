@@ -173,11 +173,11 @@ class Pusher:
         """
         answers = await self._fly(numbered, time.monotonic() + seconds)
         refused: list[SpoolRefusedError | None] = []
-        first: dict[str, SpoolRefusedError] = {}
+        first: dict[tuple[str, str], SpoolRefusedError] = {}
         for one, answer in zip(numbered, answers, strict=True):
             refusal = _refusal(one.push, answer)
             if refusal:  # those behind it, which then seem to be beyond a gap, are refused for its reason
-                refusal = first.setdefault(one.push.site, refusal)
+                refusal = first.setdefault((one.producer, one.push.site), refusal)
             refused.append(refusal)
         return refused
 
@@ -549,14 +549,15 @@ class Spool:
         `marks_since` said when the caller looked for marks; None if it relies on none. After an error the call may be
         repeated.
         """
-        names = ("queue", "retried", "ledger", "alerts", "live")
+        names = ("retried", "ledger", "alerts", "live")
         keys = [*(key(site, name) for name in names), SITES, EPOCH]
         with _translated():
             pipe = self._client.pipeline(transaction=False)
             for one in retries:
                 mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if since_ms is None else since_ms]
                 told = [ALERTS_CAP if alerts and one.is_new else 0, int(one.is_new)]
-                pipe.eval(scripts.RETRY, len(keys), *keys, *mark, *told, site, one.record, *one.count.line())
+                given = [*mark, *told, site, one.record, *one.count.line()]
+                pipe.eval(scripts.RETRY, 1 + len(keys), key(site, one.source), *keys, *given)
             answers: list[object] = pipe.execute(raise_on_error=False) if retries else []
         return [_retried(site, answer) for answer in answers]
 

@@ -67,11 +67,11 @@ class Naming:
     def path(self, site: Site, dt: str) -> str:
         """Return `dataset.table` of a record of `site` with the time `dt`."""
         name = f"{self.dataset}.{self.prefix}{site.table.name}"
-        return f"{name}_{day(dt)}" if site.table.form == "daily" else name
+        return f"{name}_{day(dt)}" if site.table.is_daily else name
 
     def table(self, site: Site, dt: str) -> Table:
         """Return the wanted table of a record of `site` with the time `dt`."""
-        daily = site.table.form == "daily"
+        daily = site.table.is_daily
         return Table(
             path=self.path(site, dt),
             columns=_columns(site),
@@ -85,7 +85,7 @@ class Naming:
     def tables(self, site: Site, now: datetime, tomorrow: date | None) -> Iterator[Table]:
         """Yield the tables of `site` that must stand now: today's, and tomorrow's of the daily form."""
         yield self.table(site, str(now.date()))
-        if site.table.form == "daily" and tomorrow is not None:
+        if site.table.is_daily and tomorrow is not None:
             yield self.table(site, str(tomorrow))
 
     @property
@@ -156,14 +156,14 @@ def undeclared(table: Table, record: Record) -> set[str]:
 def _columns(site: Site) -> tuple[Column, ...]:
     declared = [_column(site, one) for one in site.fields]
     if site.unknown:
-        kind = "STRING" if site.table.form == "daily" else "JSON"
+        kind = "STRING" if site.table.is_daily else "JSON"
         declared.append(Column(site.unknown, kind, "NULLABLE", "Parameters that no field declares, as JSON."))
-    mode = "NULLABLE" if site.table.form == "daily" else "REQUIRED"
+    mode = "NULLABLE" if site.table.is_daily else "REQUIRED"
     return (*declared, Column("eid", "STRING", mode, EID))
 
 
 def _column(site: Site, one: Field) -> Column:
-    kind = "STRING" if site.table.form == "daily" else one.type
+    kind = "STRING" if site.table.is_daily else one.type
     return Column(one.name, kind, one.mode, one.description)
 
 

@@ -47,7 +47,7 @@ SUSPECT, FATAL = 3, 5  # writers that died with a row: from then on it is writte
 IDLE_SECONDS = 86_400.0  # BigQuery forgets a stream after three days without traffic
 REST_SECONDS = 1.0
 
-Known = Callable[[Source, Warehouse, Sequence[Record]], set[str]]
+Known = Callable[[Source, Warehouse, Sequence[Record], int], set[str]]
 
 
 class Drain:
@@ -374,7 +374,7 @@ class Drain:
         """Take the records that are known out of a claim, and count them as `kind`."""
         found = fence.decoded(claim.rows, self.source.key)
         asked = [one for one in found if one]
-        there = self._bigquery.ask(known, self.source, self._warehouse, asked) if asked else set()
+        there = self._bigquery.ask(known, self.source, self._warehouse, asked, self._now_us()) if asked else set()
         places = resends.repeated(found, there)
         if not places:
             return claim

@@ -8,15 +8,14 @@ writer at a time drains this list of a site (see CLAIM).
 from collections.abc import Sequence
 
 from oceanus import records
-from oceanus.records import Record
+from oceanus.records import DAY_US, Record
 from r2bq import fence
 from r2bq.batches import BACK, KEEP
 from r2bq.source import Source
 from r2bq.standing import Warehouse
 
 RIPE_SECONDS = 60
-DAYS = 7  # a tracker sends again for so long, and the first try is looked for so far back
-_DAY_US = 86_400_000_000
+DAYS = 7  # a tracker sends again for so long: two copies of a beacon lie no further apart
 _AHEAD_US = 3_600_000_000  # another arms' clock may be ahead
 
 Claimed = Sequence[Record | None]  # a claim's rows, newest first; None for what is no record
@@ -35,14 +34,24 @@ def judgeable(claimed: Claimed, waiting: set[str] | None, now_us: int) -> str:
     return "".join(BACK if one is not None and waits(one) else KEEP for one in claimed)
 
 
-def known(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set[str]:
-    """Return the ids of those records that stand in a table of the site, or among the failed ones."""
-    return _known(source, warehouse, asked, DAYS) | _failed(source, warehouse, asked)
+def known(source: Source, warehouse: Warehouse, asked: Sequence[Record], now_us: int) -> set[str]:
+    """Return the ids of those records that stand in a table of the site, or among the failed ones.
+
+    Either copy may be the older one: a first try may come late, out of a journal.
+    """
+    first_us, last_us = _span(asked)
+    latest_us = max(now_us, last_us) + _AHEAD_US
+    span = first_us - DAYS * DAY_US, min(last_us + DAYS * DAY_US, latest_us)
+    # a failed record's dt is when it was refused: at any time since it was received
+    refused = min(map(records.received, asked)) - DAYS * DAY_US, latest_us
+    ids = [record["eid"] for record in asked]
+    failed = fence.look_up(warehouse, source.naming.failed.path, source, ids, refused)
+    return _landed(source, warehouse, ids, span) | failed
 
 
-def landed(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set[str]:
-    """Return the ids of those records that stand in their own table."""
-    return _known(source, warehouse, asked, 0)
+def landed(source: Source, warehouse: Warehouse, asked: Sequence[Record], now_us: int) -> set[str]:
+    """Return the ids of those records that stand in their own table, whatever the time is now."""
+    return _landed(source, warehouse, [record["eid"] for record in asked], _span(asked))
 
 
 def repeated(claimed: Claimed, there: set[str]) -> set[int]:
@@ -58,23 +67,12 @@ def repeated(claimed: Claimed, there: set[str]) -> set[int]:
     return places
 
 
-def _known(source: Source, warehouse: Warehouse, asked: Sequence[Record], days: int) -> set[str]:
-    ids, (first_us, last_us) = [record["eid"] for record in asked], _span(asked, days)
-    whole_days = range(first_us // _DAY_US, last_us // _DAY_US + 1)
-    paths = {source.path({"dt": records.time_text(day * _DAY_US)}) for day in whole_days}
-    found: set[str] = set()
-    for path in sorted(paths):
-        found |= fence.look_up(warehouse, path, source, ids, (first_us, last_us))
-    return found
+def _landed(source: Source, warehouse: Warehouse, ids: list[str], span: tuple[int, int]) -> set[str]:
+    days = range(span[0] // DAY_US, span[1] // DAY_US + 1)
+    paths = sorted({source.path({"dt": records.time_text(day * DAY_US)}) for day in days})
+    return {eid for path in paths for eid in fence.look_up(warehouse, path, source, ids, span)}
 
 
-def _failed(source: Source, warehouse: Warehouse, asked: Sequence[Record]) -> set[str]:
-    ids = [record["eid"] for record in asked]
-    return fence.look_up(warehouse, source.naming.failed.path, source, ids, _span(asked, DAYS))
-
-
-def _span(asked: Sequence[Record], days: int) -> tuple[int, int]:
+def _span(asked: Sequence[Record]) -> tuple[int, int]:
     times = [records.time_us(record["dt"]) for record in asked]
-    if not days:
-        return min(times), max(times)
-    return min(times) - days * _DAY_US, max(times) + _AHEAD_US
+    return min(times), max(times)

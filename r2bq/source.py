@@ -35,7 +35,7 @@ class Source:
 
         Not resends: in `later` they would be written unjudged.
         """
-        return self.list in ("queue", "later") and self.site.table.form == "daily"
+        return self.list in ("queue", "later") and self.site.table.is_daily
 
     def path(self, record: Record) -> str:
         """Return `dataset.table` of a record, by its own time."""
@@ -47,7 +47,7 @@ class Source:
 
     def is_timed(self, path: str) -> bool:
         """Say whether the dt of a table is a TIMESTAMP: of all but the original's tables per day."""
-        return path == self.naming.failed.path or self.site.table.form != "daily"
+        return path == self.naming.failed.path or not self.site.table.is_daily
 
     def __str__(self) -> str:
         return self.site.name if self.list == "queue" else f"{self.site.name}'s {self.list}"

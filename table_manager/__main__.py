@@ -3,6 +3,7 @@
 import argparse
 import sys
 import threading
+from dataclasses import dataclass
 
 from prometheus_client import REGISTRY
 
@@ -27,12 +28,13 @@ def main() -> int:
     try:
         chosen = settings.read(TableManagerSettings)
         start_log(chosen.log)
-        tables = _keeper(chosen)
+        parts = _Parts.read(chosen)
+        tables = parts.keeper()
         if asked.plan:
             return _show(tables)
         if asked.once:
             return 0 if tables.round() else 1
-        return _keep(tables, chosen)
+        return _keep(tables, parts.prover(chosen) if chosen.audit_seconds else None, chosen)
     except MisconfiguredError as exc:
         refuse_to_start("table_manager", exc)
 
@@ -45,23 +47,30 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _keeper(chosen: TableManagerSettings) -> Keeper:
-    declared = sites.load(chosen.sites.file)
-    clients = warehouse.connect(chosen.warehouse)
-    check(clients, chosen.warehouse.dataset)
-    naming = Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix)
-    return Keeper(warehouse.Catalog(clients), declared.values(), naming, keeper.Counts(REGISTRY))
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the keeper and the prover are made of."""
 
+    sites: sites.Sites
+    clients: warehouse.Clients
+    naming: Naming
 
-def _prover(chosen: TableManagerSettings) -> Prover:
-    clients, naming = (
-        warehouse.connect(chosen.warehouse),
-        Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix),
-    )
-    spool = Spool(connect(chosen.redis))
-    queries = warehouse.Queries(clients, chosen.warehouse.dataset)
-    auditor = Auditor(spool, queries, warehouse.Writer(clients), naming)
-    return Prover(auditor, sites.load(chosen.sites.file).values(), prover.Counts(REGISTRY))
+    @classmethod
+    def read(cls, chosen: TableManagerSettings) -> "_Parts":
+        """Read sites.yaml and reach BigQuery; raises MisconfiguredError."""
+        declared, clients = sites.load(chosen.sites.file), warehouse.connect(chosen.warehouse)
+        check(clients, chosen.warehouse.dataset)
+        return cls(declared, clients, Naming(chosen.warehouse.dataset, chosen.warehouse.table_prefix))
+
+    def keeper(self) -> Keeper:
+        """Return what keeps the tables."""
+        return Keeper(warehouse.Catalog(self.clients), self.sites.values(), self.naming, keeper.Counts(REGISTRY))
+
+    def prover(self, chosen: TableManagerSettings) -> Prover:
+        """Return what audits."""
+        queries = warehouse.Queries(self.clients, self.naming.dataset)
+        auditor = Auditor(Spool(connect(chosen.redis)), queries, warehouse.Writer(self.clients), self.naming)
+        return Prover(auditor, self.sites.values(), prover.Counts(REGISTRY))
 
 
 def _show(tables: Keeper) -> int:
@@ -78,7 +87,7 @@ def _show(tables: Keeper) -> int:
     return 0
 
 
-def _keep(tables: Keeper, chosen: TableManagerSettings) -> int:
+def _keep(tables: Keeper, audits: Prover | None, chosen: TableManagerSettings) -> int:
     """Make a round every interval until the process is told to stop.
 
     Rounds have a thread of their own, so that a call that hangs at BigQuery delays no stop: each action is one call
@@ -93,8 +102,8 @@ def _keep(tables: Keeper, chosen: TableManagerSettings) -> int:
     rounds = threading.Thread(target=loop, args=(step, stop, chosen.interval_seconds), name="rounds", daemon=True)
     serve_health(chosen.port, chosen.internal, rounds.is_alive)
     rounds.start()
-    if chosen.audit_seconds:
-        given = (_prover(chosen), stop, chosen.audit_seconds)
+    if audits:
+        given = (audits, stop, chosen.audit_seconds)
         threading.Thread(target=prover.keep_proving, args=given, name="audits", daemon=True).start()
     while rounds.is_alive() and not stop.wait(1.0):
         pass

@@ -64,6 +64,24 @@ def check(clients: Clients, dataset: str) -> None:
         if known is None:
             raise
         raise MisconfiguredError([_sentence(clients.project, known)]) from exc
+    _agree(clients, dataset, location)
+
+
+def check_location(clients: Clients, dataset: str) -> None:
+    """Raise MisconfiguredError if the dataset is elsewhere, where its tables would look missing to every query.
+
+    A BigQuery that does not answer is no mistake here: whoever asks it next says so.
+    """
+    try:
+        location = _location(clients, dataset)
+    except Exception as exc:
+        if translate(exc) is None:
+            raise
+        return
+    _agree(clients, dataset, location)
+
+
+def _agree(clients: Clients, dataset: str, location: str | None) -> None:
     if location is not None and location.upper() != clients.location.upper():
         sentence = f"BQ_LOCATION={clients.location}: the dataset {dataset} is in {location}: set BQ_LOCATION to that"
         raise MisconfiguredError([sentence])

@@ -93,10 +93,14 @@ class Listed(FakeRedis):
     def __init__(self) -> None:
         super().__init__()
         self.lists: dict[bytes, str] = {}
+        self.gaps = 0
 
     def _apply(self, one: Any) -> Any:
-        self.lists |= dict.fromkeys(one.push.records, one.push.source)
-        return super()._apply(one)
+        refusal = super()._apply(one)
+        self.gaps += refusal is not None
+        if refusal is None:
+            self.lists |= dict.fromkeys(one.push.records, one.push.source)
+        return refusal
 
 
 def named(text: bytes, **changes: Any) -> Push:
@@ -142,6 +146,22 @@ def test_a_journal_that_redis_may_have_forgotten_is_judged_whole_and_once(tmp_pa
     assert redis.lists == {b"1": "resends", b"2": "failed"}
     assert sorted(redis.kept) == [b"1", b"2"]
     assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_a_damaged_journal_is_judged_whole_and_seems_to_have_no_gap(tmp_path: Path) -> None:
+    redis = Listed()
+    kept = store(redis, tmp_path)
+    redis.mood = "away"
+    for text in (b"11111111", b"22222222", b"33333333"):
+        keep(kept, push(text))
+    [file] = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes().replace(b"22222222", b"2222z222"))
+    redis.mood = "well"
+
+    asyncio.run(kept.mend())
+
+    assert [redis.lists[text] for text in (b"11111111", b"33333333")] == ["resends", "resends"]
+    assert redis.gaps == 0
 
 
 def test_an_old_journal_of_several_names_has_no_gap(tmp_path: Path) -> None:

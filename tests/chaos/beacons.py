@@ -14,29 +14,35 @@ FORM = {"oid": "7", "sid": "86895a04e5a59600", "name": "A. Person", "jsn": '{"wh
 SERVER = {"rad": "203.0.113.9", "ua": "chaos/1"}
 BATCH = 12
 QUIET = "quiet"
+NAMED = "named"  # its trackers name each beacon, and send it until it is answered
 
 SITES = {
     "shop": "{method: swallow, shape: access, batch: {rows: 50, seconds: 1}, table: {form: partitioned}}",
     "news": "{method: swallow, shape: access, batch: {rows: 50, seconds: 1}, table: {form: partitioned}}",
     "daily": "{method: swallow, shape: access, batch: {rows: 25, seconds: 1}, table: {form: daily}}",
+    "named": "{method: swallow, shape: access, batch: {rows: 50, seconds: 1}, table: {form: partitioned}}",
     "form": "{method: pirate, shape: form, batch: {rows: 1, seconds: 1}, table: {form: partitioned}}",
     "link": "{method: pierce, shape: link, batch: {rows: 1, seconds: 1}, table: {form: partitioned}, callers: any}",
 }
-# One turn: 16 requests with 27 beacons.
+# One turn: 18 requests with 29 beacons.
 TURN = (
     *("shop", "form", "shop", "daily", "shop", "link", "shop", "form"),
-    *("shop", "daily", "news", "shop", "form", "shop", "daily", "shop"),
+    *("shop", "daily", "news", "shop", "form", "shop", "daily", "shop", "named", "named"),
 )
 TURN_BEACONS = sum(BATCH if site == "news" else 1 for site in TURN)
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One HTTP request, and the ids in it; `is_batch`: each has an answer of its own."""
+    """One HTTP request, and the ids in it; `is_batch`: each has an answer of its own.
+
+    `again` is what its client sends when that was not answered, or 503; empty: it does not send again.
+    """
 
     request: bytes
     ids: range
     is_batch: bool = False
+    again: bytes = b""
 
 
 def sites_yaml(quiet: int) -> str:
@@ -64,6 +70,10 @@ def sending(turn: int, first_id: int) -> Sending:
 
 def single(site: str, one: int) -> Sending:
     """Return one beacon of a browser."""
+    if site == NAMED:
+        beacon = ACCESS | {"uid": str(one), "cid": f"{one:032x}"}
+        again = _get(f"/swallow/{site}", beacon | {"re": "1"})
+        return Sending(_get(f"/swallow/{site}", beacon), range(one, one + 1), again=again)
     return Sending(_get(f"/swallow/{site}", ACCESS | {"uid": str(one)}), range(one, one + 1))
 
 

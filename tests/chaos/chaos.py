@@ -129,6 +129,7 @@ async def _judge(stage: Stage, tell: Callable[[str], None]) -> Verdict:
         assert time.monotonic() < ends, f"never empty: {stage.waits()}"
         await asyncio.sleep(LOOK_SECONDS)
     rows = await asyncio.to_thread(lambda: list(stage.rows()))
+    tell(f"{stage.load.sent_again} times a named beacon was sent again")
     tell(f"{len(rows)} rows and failed records stand; {len(stage.asides)} copies are put back, and the audit is asked")
     await asyncio.to_thread(stage.restore)
     code, told = await asyncio.to_thread(stage.audit)

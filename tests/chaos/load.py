@@ -1,16 +1,18 @@
 """The load: clients that send beacons with known ids at a steady rate, and note what each was answered.
 
-The rate does not follow the answers: where arms is slow, more requests are open at once. A client never repeats a
-request that got no answer: that beacon may be none or one.
+The rate does not follow the answers: where arms is slow, more requests are open at once. A client whose request got no
+answer knows of its beacon that it may be none or one; if it has named it, it sends it again until it is answered.
 """
 
 import asyncio
 import json
 from array import array
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import IntEnum
 from time import monotonic, time
+from typing import Any
 
 from tests.chaos import beacons
 from tests.chaos.beacons import Sending
@@ -18,6 +20,8 @@ from tests.chaos.beacons import Sending
 PATIENCE_SECONDS = 4.0
 MOST_OPEN = 600  # requests without an answer; beyond that a beacon is not sent
 TICK_SECONDS = 0.02
+AGAIN_SECONDS = 2.0  # and twice as long each time, up to
+AGAIN_AT_MOST = 8.0
 
 
 class Fate(IntEnum):
@@ -93,6 +97,8 @@ class Load:
         self._rate = rate
         self._idle: list[Line] = []
         self._open: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()  # to send again
+        self.sent_again = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -104,8 +110,8 @@ class Load:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._open:
-            await asyncio.wait(self._open)
+        while self._open or self._waiting:
+            await asyncio.wait(self._open | self._waiting)
         for line in self._idle:
             line.close()
 
@@ -130,22 +136,37 @@ class Load:
 
     def _send(self, one: Sending) -> None:
         self.log.send(one.ids)
-        task = asyncio.create_task(self._ask(one))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        _keep(self._open, self._try(one))
 
-    async def _ask(self, one: Sending) -> None:
+    async def _try(self, one: Sending) -> None:
+        answer = await self._ask(one.request)
+        if one.again and (answer is None or answer[0] == 503):
+            _keep(self._waiting, self._send_again(one))
+        elif answer:
+            self._note(one, *answer)
+
+    async def _send_again(self, one: Sending) -> None:
+        """Send a beacon until it is answered, as its tracker does."""
+        answer, wait = None, AGAIN_SECONDS
+        while answer is None or answer[0] == 503:
+            await asyncio.sleep(wait)
+            self.sent_again += 1
+            answer, wait = await self._ask(one.again), min(2 * wait, AGAIN_AT_MOST)
+        self._note(one, *answer)
+
+    async def _ask(self, request: bytes) -> tuple[int, bytes] | None:
+        """Return status and body; None where no whole answer comes: then it may be none or one."""
         line = None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 line = self._reused() or await self._connect()
-                status, body = await line.ask(one.request)
-        except (OSError, EOFError, TimeoutError):  # no answer: none or one
+                answer = await line.ask(request)
+        except (OSError, EOFError, TimeoutError):
             if line:
                 line.close()
-            return
+            return None
         self._idle.append(line)
-        self._note(one, status, body)
+        return answer
 
     def _reused(self) -> Line | None:
         """Return an idle connection that the server has not closed meanwhile, as a browser would."""
@@ -168,3 +189,9 @@ class Load:
             self.log.answer(number, Fate.ACCEPTED if 200 <= each < 300 else Fate.REFUSED)
         if 200 in statuses:
             self.accepted_at = monotonic()
+
+
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

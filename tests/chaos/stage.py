@@ -18,6 +18,7 @@ from typing import Any
 
 import redis
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -26,7 +27,7 @@ from oceanus import records, settings, sites
 from oceanus.errors import SpoolError
 from oceanus.settings import RedisSettings
 from oceanus.sites import Sites
-from oceanus.spool import Spool, connect
+from oceanus.spool import Look, Spool, connect
 from oceanus.tables import Naming
 from tests.chaos import beacons
 from tests.chaos.children import Child, Children
@@ -167,15 +168,22 @@ class Stage:
         }
 
     def _oldest(self) -> float:
-        """Return the age of the oldest record in any queue or claim, in seconds."""
+        """Return the age of the oldest record in any queue or claim, in seconds; resends wait a minute by design."""
         try:
-            looks = [self.spool.look(site) for site in self.sites]
+            looks = [self.spool.look(site) for site in self.sites if site != beacons.NAMED]
+            looks.append(self._named())
         except SpoolError:
             return float("inf")
         now_us = time.time_ns() // 1000
         ages = [status.site_status(look, now_us).oldest_seconds for look in looks]
         ages += [self._oldest_failed(site, now_us) for site in self.sites]
         return max((age for age in ages if age is not None), default=0.0)
+
+    def _named(self) -> Look:
+        """Return the queue of the site whose trackers send again."""
+        [queue] = self.spool.backlogs([(beacons.NAMED, "queue")])
+        oldest = [queue.oldest] if queue.oldest else []
+        return Look(queue=queue.length, claimed=0, waiting_failed=0, oldest=oldest, ledger={})
 
     def _oldest_failed(self, site: str, now_us: int) -> float | None:
         oldest = self.spool.backlogs([(site, "failed")])[0].oldest
@@ -259,7 +267,7 @@ class Stage:
     def _tables_stand(self) -> bool:
         try:
             standing = {one.table_id for one in self.bigquery.list_tables(DATASET)}
-        except Exception:  # noqa: BLE001 - whatever it is, the dataset is not there yet
+        except NotFound:  # the dataset is table_manager's to make
             return False
         return all(self.sites[site].table.name in standing for site in self.sites if site != "daily")
 

@@ -98,10 +98,11 @@ def test_one_row_for_each_accepted_id_and_perhaps_one_for_others_is_good(accepte
 
 
 def test_the_audit_must_count_what_stands() -> None:
-    told = {"total": dict.fromkeys(("missing", "doubled", "waiting", "foreign"), 0) | {"accepted": 5}, "sites": {}}
+    counts = dict.fromkeys(("missing", "doubled", "waiting", "foreign"), 0) | {"accepted": 7, "repeated": 2}
+    told = {"total": counts, "sites": {}}
 
     assert verdict.read_audit(0, told, 5) == "agrees"
-    assert verdict.read_audit(0, told, 6) == "differs(it counts 5 accepted, and 6 rows stand)"
+    assert verdict.read_audit(0, told, 6) == "differs(it counts 7 accepted, 2 of them repeated, and 6 rows stand)"
     assert verdict.read_audit(1, told, 5) == "differs(exit code 1)"
 
 
@@ -133,7 +134,7 @@ def test_the_sites_are_sites_and_each_id_is_sent_once() -> None:
         sendings.append(beacons.sending(turn, first))
         first += len(sendings[-1].ids)
 
-    assert list(declared) == ["shop", "news", "daily", "form", "link", "quiet0", "quiet1"]
+    assert list(declared) == ["shop", "news", "daily", "named", "form", "link", "quiet0", "quiet1"]
     assert first == beacons.TURN_BEACONS
     assert all(str(one).encode() in sending.request for sending in sendings for one in sending.ids)
 

@@ -43,8 +43,9 @@ def read_audit(code: int, told: Mapping[str, Any], rows: int) -> str:
     open_buckets = [f"{site} {bucket}" for site, one in told["sites"].items() for bucket in one["open"]]
     if open_buckets:
         faults.append(f"open: {', '.join(open_buckets)}")
-    if total["accepted"] != rows:
-        faults.append(f"it counts {total['accepted']} accepted, and {rows} rows stand")
+    if total["accepted"] - total["repeated"] != rows:
+        counted = f"{total['accepted']} accepted, {total['repeated']} of them repeated"
+        faults.append(f"it counts {counted}, and {rows} rows stand")
     if code and not faults:
         faults.append(f"exit code {code}")
     return f"differs({'; '.join(faults)})" if faults else "agrees"

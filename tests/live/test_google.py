@@ -92,7 +92,7 @@ def test_a_new_column_is_waited_for_and_nothing_is_dropped(warehouse, table, spo
 
     ends = time.monotonic() + PROPAGATION_SECONDS
     while not drain.step() and time.monotonic() < ends:
-        time.sleep(max(0.0, drain.waits_until - time.monotonic()))
+        time.sleep(max(0.0, drain.waits_until - time.monotonic()))  # Google learns a column in its own time
 
     assert warehouse.rows(f"SELECT newer FROM {SITE.table.name}") == [("x",)]
     assert redis_server.client().llen(key(SITE.name, "failed")) == 0

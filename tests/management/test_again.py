@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from arms.kept import Kept
 from management.again import Judge, Ready
-from management.failed import DAY_US, Row
+from management.failed import Row
 from oceanus import records, sites
 from oceanus.ledger import ACCEPTED, FAILED
+from oceanus.records import DAY_US
 from oceanus.tables import Naming
 
 FIELDS = """
@@ -52,8 +53,19 @@ def test_a_rejected_beacon_is_a_record_of_its_receipt_and_of_its_failed_id():
     record = {"v": 1, "eid": FID, "dt": DT, "q": "dog", "hits": 3}
     assert (ready.eid, ready.dt_us, ready.path, ready.timed) == (FID, THEN_US, "beacons.search", True)
     assert records.decode(ready.retry.record) == record
-    assert ready.retry.is_new
+    assert (ready.retry.is_new, ready.retry.source) == (True, "queue")
     assert ready.retry.count.line() == [records.minute(DT), ACCEPTED, 1, records.digest(FID)]
+
+
+def test_a_rejected_beacon_that_its_tracker_has_named_keeps_its_name_and_is_judged_like_a_resend():
+    cid = "0123456789abcdef0123456789abcdef"
+
+    ready = judge(row("rules", rejected(f"q=dog&cid={cid}")))
+
+    eid = records.named("search", cid)
+    assert (ready.eid, ready.retry.source) == (eid, "resends")
+    assert records.decode(ready.retry.record) == {"v": 1, "eid": eid, "received": THEN_US, "dt": DT, "q": "dog"}
+    assert ready.retry.count.line() == [records.minute(DT), ACCEPTED, 1, records.digest(eid)]
 
 
 def test_a_rejected_beacon_has_the_time_that_its_trusted_caller_gave():

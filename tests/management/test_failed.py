@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from management import failed
 from management.failed import Row, Wanted
 from oceanus import records
+from oceanus.records import DAY_US
 
 NOW_US = 1_795_000_000_000_000
 FID = records.mint(NOW_US)
@@ -24,8 +25,8 @@ def row(**changes: object) -> Row:
     ("text", "us"),
     [
         ("30m", NOW_US - 1_800_000_000),
-        ("24h", NOW_US - failed.DAY_US),
-        (" 7d ", NOW_US - 7 * failed.DAY_US),
+        ("24h", NOW_US - DAY_US),
+        (" 7d ", NOW_US - 7 * DAY_US),
         ("2026-11-20", 1_795_132_800_000_000),
         ("2026-11-20T00:00:00+09:00", 1_795_132_800_000_000 - 32_400_000_000),
     ],
@@ -54,7 +55,7 @@ def test_ids_are_looked_for_about_their_own_time_alone():
     where, values = Wanted(fids=(FID,)).where()
 
     assert "dt BETWEEN" in where
-    assert values == {"fids": [FID], "first": NOW_US - failed.DAY_US, "last": NOW_US + failed.DAY_US}
+    assert values == {"fids": [FID], "first": NOW_US - DAY_US, "last": NOW_US + DAY_US}
 
 
 @settings(deadline=None)

@@ -34,6 +34,10 @@ NOW_US = time.time_ns() // 1000
 EPOCH_MS = NOW_US // 1000 - 300 * 86_400_000  # as if this Redis had counted for long
 
 
+def every_day(known: ledger.Ledger) -> list[str]:
+    return sorted(known.days)
+
+
 def midnight(days_ago: int = 1) -> datetime:
     return datetime.fromtimestamp(NOW_US / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
         days=days_ago
@@ -145,16 +149,16 @@ def test_over_midnight_and_in_old_days_what_landed_agrees_and_hands_are_found(ho
     house.push(SHOP, [a_record(at) for at in (late, late, early, early, old, old)])
     house.land(SHOP)
 
-    agrees = house.auditor.audit(SHOP)
+    agrees = house.auditor.audit(SHOP, every_day)
     house.change(f"DELETE FROM SET_shop WHERE dt = TIMESTAMP '{late:%F %T}' AND eid = (SELECT MIN(eid) FROM SET_shop"
                  f" WHERE dt = TIMESTAMP '{late:%F %T}')")  # fmt: skip
-    deleted = house.auditor.audit(SHOP)
+    deleted = house.auditor.audit(SHOP, every_day)
     house.change(f"INSERT INTO SET_shop SELECT * FROM SET_shop WHERE dt = TIMESTAMP '{early:%F %T}' LIMIT 1")
-    doubled = house.auditor.audit(SHOP)
+    doubled = house.auditor.audit(SHOP, every_day)
     house.change(f"UPDATE SET_shop SET dt = TIMESTAMP '{old + timedelta(minutes=2):%F %T}' "
                  f"WHERE dt = TIMESTAMP '{old:%F %T}' AND eid = (SELECT MIN(eid) FROM SET_shop"
                  f" WHERE dt = TIMESTAMP '{old:%F %T}')")  # fmt: skip
-    moved = house.auditor.audit(SHOP)
+    moved = house.auditor.audit(SHOP, every_day)
 
     assert outcome(agrees) == (6, 6, 0, 0)
     assert buckets(agrees, "agrees") == [f"{old:%Y%m%d}", f"{late:%Y%m%d}", f"{early:%Y%m%d}"]
@@ -172,14 +176,14 @@ def test_tables_of_days_agree_and_a_row_in_the_wrong_one_is_missing_and_foreign(
         house.push(DAILY, [a_record(at), a_record(at)])
         house.land(DAILY)
 
-    agrees = house.auditor.audit(DAILY)
+    agrees = house.auditor.audit(DAILY, every_day)
     house.change(f"INSERT INTO {house.day_table(early)} SELECT * FROM {house.day_table(late)} LIMIT 1")
     house.change(f"DELETE FROM {house.day_table(late)} WHERE eid IN (SELECT eid FROM {house.day_table(early)})")
-    moved = house.auditor.audit(DAILY)
+    moved = house.auditor.audit(DAILY, every_day)
     house.change(f"INSERT INTO {house.day_table(early)} (dt, eid) VALUES ('{early:%F %T}', 'by hand'), ('', NULL)")
-    foreign = house.auditor.audit(DAILY)
+    foreign = house.auditor.audit(DAILY, every_day)
     house.change(f"DROP TABLE {house.day_table(early)}")
-    dropped = house.auditor.audit(DAILY)
+    dropped = house.auditor.audit(DAILY, every_day)
 
     assert (outcome(agrees), agrees.foreign) == ((4, 4, 0, 0), 0)
     assert (outcome(moved), moved.foreign) == ((4, 3, 1, 0), 1)
@@ -191,13 +195,13 @@ def test_tables_of_days_agree_and_a_row_in_the_wrong_one_is_missing_and_foreign(
 def test_what_waits_is_open_and_a_failed_record_that_is_retried_comes_to_one_row(house):
     record = a_record(midnight() + timedelta(hours=1))
     house.push(SHOP, [record])
-    waits = house.auditor.audit(SHOP)
+    waits = house.auditor.audit(SHOP, every_day)
     house.fail(SHOP)
-    failed = house.auditor.audit(SHOP)
+    failed = house.auditor.audit(SHOP, every_day)
     house.retry(SHOP, record)
-    again = house.auditor.audit(SHOP)
+    again = house.auditor.audit(SHOP, every_day)
     house.land(SHOP)
-    landed = house.auditor.audit(SHOP)
+    landed = house.auditor.audit(SHOP, every_day)
 
     told = [(one.failed, one.waiting, one.landed, one.missing, one.doubled) for one in (waits, failed, again, landed)]
     assert told == [(0, 1, 0, 0, 0), (1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0)]
@@ -209,7 +213,7 @@ def test_a_record_that_vanished_from_redis_is_missing_at_once(house):
     house.push(SHOP, [a_record(midnight()), a_record(midnight())])
     house.client.rpop(key("shop", "queue"))
 
-    found = house.auditor.audit(SHOP)
+    found = house.auditor.audit(SHOP, every_day)
 
     assert (found.waiting, found.lost, found.missing) == (2, 1, 1)
 
@@ -219,10 +223,10 @@ def test_days_beyond_the_table_s_expiry_are_not_asked_for(house):
     house.land(SHOP)
     house.change("DELETE FROM SET_shop WHERE TRUE")
 
-    later = house.another(now_us=lambda: NOW_US + 400 * 86_400_000_000).audit(SHOP)
+    later = house.another(now_us=lambda: NOW_US + 400 * 86_400_000_000).audit(SHOP, every_day)
 
     assert (later.expired, later.missing) == (1, 0)
-    assert house.auditor.audit(SHOP).missing == 1
+    assert house.auditor.audit(SHOP, every_day).missing == 1
 
 
 def test_only_the_chosen_days_are_judged(house):
@@ -241,7 +245,7 @@ def test_damage_in_one_ledger_is_a_trouble_and_the_rest_is_judged(house):
     house.client.hset(key("shop", "ledger"), f"{midnight(2):%Y%m%d}s", "many")
     house.client.set(key("daily", "ledger"), "text")
 
-    shop, daily = house.auditor.audit(SHOP), house.auditor.audit(DAILY)
+    shop, daily = house.auditor.audit(SHOP, every_day), house.auditor.audit(DAILY, every_day)
 
     assert (shop.missing, shop.doubled, len(shop.troubles)) == (0, 0, 1)
     assert (buckets(shop, "damaged"), buckets(shop, "agrees")) == (
@@ -258,13 +262,13 @@ def test_a_list_of_a_foreign_type_and_a_table_that_cannot_be_read_are_troubles(h
     house.change("DROP TABLE SET_shop")
     house.change("CREATE TABLE SET_shop (other STRING)")
 
-    assert [bool(house.auditor.audit(site).troubles) for site in (SHOP, DAILY)] == [True, True]
+    assert [bool(house.auditor.audit(site, every_day).troubles) for site in (SHOP, DAILY)] == [True, True]
 
 
 def test_the_verdicts_are_rows_of_the_table_audit(house):
     house.push(SHOP, [a_record(midnight())])
     house.land(SHOP)
-    house.auditor.audit(SHOP)
+    house.auditor.audit(SHOP, every_day)
 
     house.auditor.write()
     house.auditor.write()
@@ -311,4 +315,4 @@ def test_without_a_table_or_a_redis_it_says_so(house):
         house.auditor.write()
     house.spool = Spool(connect(replace(house.redis.settings, port=9), 0.2))
     with pytest.raises(SpoolUnclearError):
-        house.another().audit(SHOP)
+        house.another().audit(SHOP, every_day)

@@ -28,11 +28,13 @@ from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
     SpoolError,
+    SpoolForgotError,
     SpoolRefusedError,
     SpoolUnclearError,
     SpoolUnsafeError,
     WriterGoneError,
 )
+from oceanus.pushes import Numbered
 from oceanus.spool import (
     ALERTS_CAP,
     CHUNK_ROWS,
@@ -292,6 +294,20 @@ def test_a_redis_that_was_emptied_is_told_as_a_gap_and_then_counts_anew(redis_se
     assert [str(refusal) for refusal in gap] == ["shop: Redis has forgotten pushes it had acknowledged (GAP)"]
     assert rows_of(look_inside, "queue") == [b"3"]
     assert look_inside.hkeys("oceanus:alarms") == [b"gap:shop"]
+
+
+def test_two_producers_of_a_site_in_one_trip_are_refused_each_for_its_own_reason(redis_server, look_inside):
+    look_inside.set(key(SITE, "failed"), "foreign")
+
+    async def run() -> list[SpoolRefusedError | None]:
+        pusher = Pusher(connect_pusher(redis_server.settings, 5.0), "host", 1)
+        pushes = [a_push(texts(1, 1), source="failed"), a_push(texts(2, 2))]
+        return await pusher.send([Numbered(pushes[0], "a", 1), Numbered(pushes[1], "b", 7)], 5.0)
+
+    foreign, forgotten = asyncio.run(run())
+
+    assert "FOREIGN" in str(foreign)
+    assert isinstance(forgotten, SpoolForgotError)
 
 
 @pytest.mark.parametrize("name", ["queue", "alerts"])

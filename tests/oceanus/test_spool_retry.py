@@ -1,6 +1,7 @@
 """A failed record is sent again once, whatever is repeated, late, full, foreign or forgotten."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import redis
@@ -41,6 +42,13 @@ def look_inside(redis_server):
     client = redis_server.client()
     yield client
     client.close()
+
+
+def test_a_record_that_is_to_be_judged_goes_to_the_resends(spool, look_inside):
+    one = replace(refused(), source="resends")
+
+    assert spool.retry(SITE, [one], since_ms=None, alerts=False) == ["OK"]
+    assert (look_inside.llen(key(SITE, "queue")), look_inside.llen(key(SITE, "resends"))) == (0, 1)
 
 
 def test_a_refused_record_is_in_flight_again_and_marked(spool, look_inside):

@@ -449,11 +449,13 @@ def test_an_unreachable_bigquery_stops_the_start_with_a_line_that_names_the_proj
 
     with pytest.raises(MisconfiguredError, match=re.escape("PROJECT_ID=elsewhere: BigQuery cannot be used: ")):
         warehouses.clients.check(clients, "beacons")
+    warehouses.clients.check_location(clients, "beacons")
 
 
 def test_a_dataset_elsewhere_than_bq_location_stops_the_start_with_a_line_that_names_both(warehouse):
     warehouse.catalog.create_dataset(warehouse.settings.dataset, "here")
     elsewhere = replace(warehouse.clients, location="asia-northeast1")
 
-    with pytest.raises(MisconfiguredError, match=r"BQ_LOCATION=asia-northeast1: the dataset .* is in US"):
-        warehouses.clients.check(elsewhere, warehouse.settings.dataset)
+    for check in (warehouses.clients.check, warehouses.clients.check_location):
+        with pytest.raises(MisconfiguredError, match=r"BQ_LOCATION=asia-northeast1: the dataset .* is in US"):
+            check(elsewhere, warehouse.settings.dataset)

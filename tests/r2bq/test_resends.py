@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oceanus import records
+from oceanus.records import DAY_US
 from oceanus.spool import key
 from r2bq import resends
 from tests.r2bq.crossing import DAY, DRAINED, NEXT_DAY, NOW_US, Crossing
 
-MINUTE_US = 60_000_000
+MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 
 
 def named(number: int, *, cid: str, dt: str = DAY, received_us: int = NOW_US - 2 * MINUTE_US) -> bytes:
@@ -126,6 +127,39 @@ def test_a_resend_over_midnight_finds_its_first_try_in_the_table_of_the_day_befo
 
     assert daily.urls() == ["1"]
     assert daily.left() == DRAINED
+
+
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_a_first_try_that_comes_late_out_of_a_journal_finds_its_resend(daily, spool, cid, days):
+    """The resend, which came at another time, has landed long ago; the first try was in a journal meanwhile."""
+    daily.now_us = NOW_US + 3 * DAY_US
+    resend = NOW_US + days * DAY_US - MINUTE_US
+    daily.push(named(1, cid=cid, dt=records.time_text(resend), received_us=resend))
+    daily.run(daily.drain(spool))
+    daily.push(named(1, cid=cid), source="resends")
+
+    daily.run(again(daily, spool))
+
+    assert daily.urls() == ["1"]
+    assert daily.left() == DRAINED
+
+
+def test_a_first_try_that_was_refused_two_hours_after_it_came_is_found_among_the_failed(crossing, spool, cid):
+    failed = crossing.source.naming.failed
+    crossing.bigquery.tables[failed.path] = failed
+    crossing.bigquery.refuses = lambda row: "bad" if row.get("url") == "1" else ""
+    crossing.push(named(1, cid=cid))
+    crossing.now_us = NOW_US + 2 * HOUR_US
+    crossing.run(crossing.drain(spool))
+    crossing.run(crossing.drain(spool, source="failed"))
+    crossing.bigquery.refuses = lambda row: ""
+    crossing.push(named(1, cid=cid, received_us=NOW_US - MINUTE_US), source="resends")
+
+    crossing.run(again(crossing, spool))
+
+    rows = crossing.bigquery.rows
+    assert [path for path, some in rows.items() for _ in some] == [failed.path]
+    assert crossing.left()["in_flight"] == (0, 0)
 
 
 def test_a_resend_whose_first_try_was_refused_is_no_second_failed_record(crossing, spool, cid):

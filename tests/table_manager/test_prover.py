@@ -186,7 +186,7 @@ def until_told(url: str, line: str) -> str:
             told = ""
         if any(one.startswith(line) for one in told.splitlines()):
             return told
-        time.sleep(0.1)
+        time.sleep(0.1)  # it is another process, which can only be asked again
     raise AssertionError(f"no {line}")
 
 
