@@ -86,7 +86,7 @@ debian:
 lock:
 	uv pip compile setup.cfg --all-extras --python-version 3.13 --universal --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --quiet --upgrade --output-file requirements/develop.txt
-	for process in arms r2bq table_manager; do \
+	for process in arms r2bq table_manager revelation; do \
 	  uv pip compile setup.cfg --extra $$process --constraint requirements/develop.txt --python-version 3.13 --universal \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/$$process.txt; \
 	done

@@ -96,3 +96,22 @@ class StreamGoneError(WarehouseError):
 
 class WarehouseDeniedError(WarehouseError):
     """Credentials, permission or project are wrong: a person has to act; at start, do not start."""
+
+
+# --- the places that revelation tells
+
+
+class TellError(OceanusError):
+    """A message was not delivered."""
+
+
+class TryAgainError(TellError):
+    """The place is away, slow or busy: tell it again later, not before `seconds` are over where it has said so."""
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class RefusedError(TellError):
+    """It will never take this message as it is: set it aside with the reason, for a person."""
