@@ -28,12 +28,25 @@ local function ledger(key, first)
 end
 """
 
+# cut(list, cap): the list of alerts takes no more than its cap; what it drops, the oldest, is counted.
+_CUT = """
+local function cut(key, cap)
+  local over = cap > 0 and redis.call('LLEN', key) - cap or 0
+  if over > 0 then
+    redis.call('LTRIM', key, 0, cap - 1)
+    redis.pcall('INCRBY', key .. ':dropped', over)
+  end
+end
+"""
+
 # Every push names its site and opens the ledger's epoch, so that a Redis that was emptied under arms is known again.
 # A gap below the first number of this flight is an alarm that stays until a person acknowledges it; one within the
 # flight is but the refusal of the push before it. The epoch is Redis' own time: what a journal brings is older.
 # KEYS list pushed ledger alerts live sites epoch alarms
 # ARGV seq alerts_cap publish minute kind count digest last_ms site first records..
-PUSH = """
+PUSH = (
+    _CUT
+    + """
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
 local seq = tonumber(ARGV[1])
 if seq <= last then return 'DUP' end
@@ -50,7 +63,7 @@ for i = 11, #ARGV, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
   if cap > 0 then redis.call('LPUSH', KEYS[4], unpack(ARGV, i, math.min(i + 999, #ARGV))) end
 end
-if cap > 0 then redis.call('LTRIM', KEYS[4], 0, cap - 1) end
+cut(KEYS[4], cap)
 redis.call('SET', KEYS[2], seq, 'EX', 2592000)
 local hour = KEYS[3] .. ':' .. string.sub(ARGV[4], 1, 10)
 for key, field in pairs({[hour] = string.sub(ARGV[4], 11, 12), [KEYS[3]] = string.sub(ARGV[4], 1, 8)}) do
@@ -67,6 +80,7 @@ if ARGV[3] == '1' then
 end
 return 'OK'
 """
+)
 
 # One that comes late, after the writer was adopted, takes nothing back.
 # KEYS none writer workers lease; ARGV writer lease_ms
@@ -266,6 +280,7 @@ return 'OK'
 # ARGV fid keep_ms since alerts_cap publish site record, ledger lines..
 RETRY = (
     _LEDGER
+    + _CUT
     + """
 local function received_ms(fid)
   return #fid == 36 and tonumber(string.sub(fid, 1, 8) .. string.sub(fid, 10, 13), 16)
@@ -285,7 +300,7 @@ redis.call('HSETNX', KEYS[2], 'since', now_ms)
 redis.call('LPUSH', KEYS[1], ARGV[7])
 if cap > 0 then
   redis.call('LPUSH', KEYS[4], ARGV[7])
-  redis.call('LTRIM', KEYS[4], 0, cap - 1)
+  cut(KEYS[4], cap)
 end
 ledger(KEYS[3], 8)
 redis.pcall('SADD', KEYS[6], ARGV[6])

@@ -35,6 +35,7 @@ from oceanus.ledger import ACCEPTED, KINDS, REJECTED, Count, Ledger, Totals, add
 from oceanus.pushes import Numbered, Push, Retry
 from oceanus.settings import RedisSettings
 
+Client = redis.Redis
 LEASE_MS = 3000
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
@@ -277,7 +278,7 @@ async def _prove(connection: AbstractConnection) -> None:
     await connection.send_command("CONFIG", "GET", *NEEDED)
     answer = await connection.read_response()
     flat = list(answer.items()) if isinstance(answer, dict) else list(zip(answer[::2], answer[1::2], strict=True))
-    found = {_text(name): _text(value) for name, value in flat}
+    found = {text(name): text(value) for name, value in flat}
     wrong = [
         f"{name} is {found.get(name, 'unknown')}, must be {need}"
         for name, need in NEEDED.items()
@@ -319,9 +320,9 @@ class Spool:
             raise NotOurTurnError(f"{keys[1]} has another writer")
         token, table, stream, offset, moved, size, length, tries, found = cast(list[Any], answer)
         return Claim(
-            token=_text(token),
-            table=_text(table),
-            stream=_text(stream),
+            token=text(token),
+            table=text(table),
+            stream=text(stream),
             offset=int(offset or 0),
             rows=found,
             moved=moved,
@@ -336,7 +337,7 @@ class Spool:
         if answer == b"STREAM":
             return None
         stream, offset = cast(list[Any], answer)
-        return _text(stream), int(offset)
+        return text(stream), int(offset)
 
     def settle(self, holder: Holder, token: str, counts: Sequence[Count]) -> None:
         """Free a claim that is written, and count it."""
@@ -364,7 +365,7 @@ class Spool:
         if answer in (b"BUSY", b"NONE"):
             return None
         token, table, stream, offset, rows = cast(list[Any], answer)
-        return Claim(token=_text(token), table=_text(table), stream=_text(stream), offset=int(offset or 0), rows=rows)
+        return Claim(token=text(token), table=text(table), stream=text(stream), offset=int(offset or 0), rows=rows)
 
     def forget(self, holder: Holder) -> bool:
         """Remove a writer whose claim is empty; return whether it is gone."""
@@ -373,7 +374,7 @@ class Spool:
 
     def beats(self, holders: Sequence[Holder]) -> list[bool | None]:
         """Renew the lease of each writer in one round trip; return whether its claim holds rows, None if it is gone."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for holder in holders:
                 keys = _keys(holder, "writer", "lease", "claim")
@@ -382,11 +383,11 @@ class Spool:
 
     def lapsed(self, lists: Sequence[tuple[str, str]]) -> list[list[str]]:
         """Return for each (site, list) the registered writers that show no sign of life."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for site, source in lists:
                 pipe.smembers(list_key(site, source, "workers"))
-            known = [sorted(map(_text, members)) for members in (pipe.execute() if lists else [])]
+            known = [sorted(map(text, members)) for members in (pipe.execute() if lists else [])]
             leases = [
                 list_key(*place, f"lease:{writer}")
                 for place, writers in zip(lists, known, strict=True)
@@ -402,7 +403,7 @@ class Spool:
 
     def backlogs(self, lists: Sequence[tuple[str, str]]) -> list[Backlog]:
         """Return what waits in each (site, list), in one round trip."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for site, source in lists:
                 pipe.llen(key(site, source))
@@ -421,7 +422,7 @@ class Spool:
         writer has come meanwhile.
         """
         sources = [source for source in LISTS if source not in ALONE]
-        with _translated():
+        with translated():
             workers = [list_key(site, source, "workers") for source in sources]
             claims = [claim for source in sources for claim in self._claims(site, source)]
             names = [*(key(site, source) for source in sources), *claims]
@@ -438,13 +439,13 @@ class Spool:
             found = pipe.execute()
         known = {claim.rpartition(":")[2] for claim in claims}
         rows = [row for some in found[len(workers) :] for row in some]
-        if len(rows) > SEEK_ROWS or {_text(one) for some in found[: len(workers)] for one in some} - known:
+        if len(rows) > SEEK_ROWS or {text(one) for some in found[: len(workers)] for one in some} - known:
             return None
         return {one[1].decode() for row in rows if (one := _EVENT.search(row))}
 
     def lengths(self, sites: Sequence[str]) -> list[int]:
         """Return how many records wait in all lists of each site, those in claims aside."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for site in sites:
                 for name in LISTS:
@@ -454,12 +455,12 @@ class Spool:
 
     def sites(self) -> set[str]:
         """Return every site that ever had records here."""
-        with _translated():
-            return {_text(one) for one in self._client.smembers(SITES)}
+        with translated():
+            return {text(one) for one in self._client.smembers(SITES)}
 
     def look(self, site: str) -> Look:
         """Return a site's lengths, oldest records and ledger totals, changing nothing."""
-        with _translated():
+        with translated():
             ledger = _numbers(self._client.hgetall(key(site, "ledger")))
             lists = [key(site, source) for source in COUNTED]
             claims = [claim for source in COUNTED for claim in self._claims(site, source)]
@@ -485,7 +486,7 @@ class Spool:
 
         A day and its minutes are of one moment, and so are `whole` and `waiting`.
         """
-        with _translated():
+        with translated():
             keys = [part for source in COUNTED for part in (key(site, source), list_key(site, source, "workers"))]
             claims = [list_key(site, source, "claim:") for source in COUNTED]
             weighed = cast(list[Any], self._run(scripts.WEIGH, [key(site, "ledger"), *keys], claims))
@@ -509,14 +510,14 @@ class Spool:
 
     def epoch_ms(self) -> int | None:
         """Return since when this Redis counts, in milliseconds since 1970; None before its first push."""
-        with _translated():
+        with translated():
             epoch = self._client.get(EPOCH)
         return int(epoch) if epoch and _is_number(epoch) else None
 
     def alarms(self) -> dict[str, str]:
         """Return the alarms that nobody has acknowledged, by name: `gap:<site>` with a time in milliseconds."""
-        with _translated():
-            return {_text(name): _text(value) for name, value in sorted(self._client.hgetall(ALARMS).items())}
+        with translated():
+            return {text(name): text(value) for name, value in sorted(self._client.hgetall(ALARMS).items())}
 
     def acknowledge(self, alarms: Mapping[str, str]) -> None:
         """Forget these alarms, unless they have been raised anew since they were read."""
@@ -551,7 +552,7 @@ class Spool:
         """
         names = ("retried", "ledger", "alerts", "live")
         keys = [*(key(site, name) for name in names), SITES, EPOCH]
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for one in retries:
                 mark: list[Any] = [one.fid, RETRIED_DAYS * 86_400_000, "" if since_ms is None else since_ms]
@@ -563,7 +564,7 @@ class Spool:
 
     def retried(self, site: str, fids: Sequence[str] | None = None) -> dict[str, int]:
         """Return which of these failed records, or of all, were sent again, and when (milliseconds since 1970)."""
-        with _translated():
+        with translated():
             if fids is None:
                 marks = _numbers(dict(self._client.hscan_iter(key(site, "retried"), count=1000)))
                 return {fid: when_ms for fid, when_ms in marks.items() if fid != "since"}
@@ -572,20 +573,29 @@ class Spool:
 
     def marks_since(self, site: str) -> int | None:
         """Return since when it is known which failed records were sent again, in milliseconds; None if it is not."""
-        with _translated():
+        with translated():
             return int(self._client.hget(key(site, "retried"), "since") or 0) or None
 
     def _claims(self, site: str, source: str) -> list[str]:
-        writers = sorted(map(_text, self._client.smembers(list_key(site, source, "workers"))))
+        writers = sorted(map(text, self._client.smembers(list_key(site, source, "workers"))))
         return [Holder(site, source, writer, writer).key("claim") for writer in writers]
+
+    def live(self, sites: Sequence[str]) -> Iterator[bytes | None]:
+        """Yield each record as it is accepted by one of the sites, and None after a second without; for ever."""
+        made = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with translated(), made as channel:
+            channel.subscribe(*(key(site, "live") for site in sites))
+            while True:
+                heard = channel.get_message(timeout=1.0)
+                yield cast(bytes, heard["data"]) if heard else None
 
     def ping(self) -> None:
         """Raise SpoolError unless Redis answers."""
-        with _translated():
+        with translated():
             self._client.ping()
 
     def _run(self, script: str, keys: list[str], arguments: Sequence[Any]) -> object:
-        with _translated():
+        with translated():
             answer: object = self._client.eval(script, len(keys), *keys, *arguments)
         if answer == b"GONE":
             raise WriterGoneError(f"{keys[1]} belongs to another writer now")
@@ -608,7 +618,7 @@ def connect(settings: RedisSettings, seconds: float = 5.0) -> "redis.Redis":
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn redis-py's errors into ours."""
     try:
         yield
@@ -627,7 +637,7 @@ def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
 def _retried(site: str, answer: object) -> str | SpoolRefusedError:
     if answer == b"LOST":
         return SpoolForgotError(f"{site}: Redis was emptied meanwhile; run it again")
-    return _text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
+    return text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
 
 
 def _keys(holder: Holder, *names: str) -> list[str]:
@@ -642,18 +652,19 @@ def _lines(counts: Sequence[Count]) -> list[str | int]:
     return [part for count in counts for part in count.line()]
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """Return what Redis holds as text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _numbers(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
     """Return the fields of a hash that hold a number; what somebody else has put there is passed over."""
-    return {_text(name): int(value) for name, value in fields.items() if _is_number(value)}
+    return {text(name): int(value) for name, value in fields.items() if _is_number(value)}
 
 
 def _damaged(site: str, fields: Mapping[bytes | str, bytes | str]) -> dict[str, str]:
     """Return the days of which a field holds no number, each with a sentence."""
-    texts = {_text(name): value for name, value in fields.items()}
+    texts = {text(name): value for name, value in fields.items()}
     wrong = {name: "is no day" for name in texts if not is_day(name[:8])}
     wrong |= {name: "holds no number" for name, value in texts.items() if not _is_number(value)}
     told = sorted(wrong.items())
@@ -661,5 +672,5 @@ def _damaged(site: str, fields: Mapping[bytes | str, bytes | str]) -> dict[str, 
 
 
 def _is_number(value: bytes | str | None) -> bool:
-    text = "" if value is None else _text(value).removeprefix("-")
-    return text.isascii() and text.isdigit() and len(text) < 20  # as Redis itself counts: 64 bits
+    digits = "" if value is None else text(value).removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < 20  # as Redis itself counts: 64 bits

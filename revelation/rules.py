@@ -1,4 +1,4 @@
-"""The rules of alerts.yaml: which records are told, to whom, in which words, how often; read and checked in full. Pure."""
+"""The rules of alerts.yaml: who is told what of which records, how often; checked in full. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

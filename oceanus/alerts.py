@@ -1,0 +1,363 @@
+"""Alerts in Redis: what revelation has decided, told, and could not tell, so that nothing is told twice or forgotten.
+
+The records themselves lie in each site's list `alerts` (see the spool). All else about them is below `oceanus:alerts:`:
+
+- `decided:<match>` (7 days): what was decided about a record and a rule: the same answer when it is seen again
+- `count:..`, `fired:..`: the last matches of a counting rule (sorted set); the receive time of the one that was told
+- `once:..`, `rate:..`: who was told within the time of `once`; the matches told within a minute (sorted set)
+- `held:<rule>`, `closed` (hashes): how many matches are held back since when; those whose minute is over
+- `seen`, `silent`, `dropped` (hashes): when a rule of silence last saw a match; the silence, and the records dropped by
+  a site's full list, that were told of
+- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; was begun; somebody is at it now
+- `pause:<place>`: a place has asked for quiet
+- `rows:<place>:<sheet>` (hash), `flush:..`: rows on their way to a sheet; somebody will take them there
+- `failed` (hash), `again` (list): tellings that cannot be delivered (dead letters); those to be tried once more
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from oceanus.spool import Client, key, text, translated
+
+PREFIX = "oceanus:alerts:"
+KEPT_MS = 7 * 86_400_000  # a telling is not delivered twice within
+DOING_MS = 60_000  # more than a delivery may take
+MINUTE_MS = 60_000
+FAILED_CAP = 10_000  # dead letters: some 20 MB
+FLUSH_MS = 10_000  # less than a task of a dead process waits for the next one
+HELD_FLUSH_MS = 330_000  # longer than it waits between two tries
+
+# A batch of matches is decided in one call; each item is what `Match.item` makes. An item that was decided gets the
+# same answer again. A sorted set is cut to what decides, so that no burst makes it large.
+# KEYS prefix; ARGV items(JSON) kept_ms -> for each item: tell <count>, held, quiet, or nothing where it does not count
+_DECIDE = """
+local clock, prefix = redis.call('TIME'), KEYS[1]
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local function whole(n) return string.format('%.0f', n) end
+local function counted(m)
+  local c = m.counting
+  local set, fired = prefix .. 'count:' .. c.key, prefix .. 'fired:' .. c.key
+  redis.call('ZADD', set, whole(m.ms), m.id)
+  redis.call('ZREMRANGEBYRANK', set, 0, -(c.more_than + 2))
+  redis.call('PEXPIRE', set, c.ms + 60000)
+  local n = redis.call('ZCOUNT', set, '(' .. whole(m.ms - c.ms), whole(m.ms))
+  if n <= c.more_than then return nil end
+  local last = tonumber(redis.call('GET', fired))
+  if last and m.ms < last + c.ms then return nil end
+  redis.call('SET', fired, whole(m.ms), 'PX', 2 * c.ms)
+  return n
+end
+local function held(m)
+  local key = prefix .. 'held:' .. m.rule
+  redis.call('HSETNX', key, 'since', whole(now))
+  redis.call('HINCRBY', key, 'count', 1)
+  redis.call('SADD', prefix .. 'holding', m.rule)
+  return 'held'
+end
+local function decided(m)
+  local n = 1
+  if m.counting then
+    n = counted(m)
+    if not n then return '' end
+  end
+  if m.once then
+    local mine = redis.call('SET', prefix .. 'once:' .. m.once.key, m.id, 'NX', 'PX', m.once.ms)
+    if not mine then return 'quiet' end
+  end
+  for _, rate in ipairs(m.rates) do
+    local set = prefix .. 'rate:' .. rate.key
+    redis.call('ZREMRANGEBYSCORE', set, '-inf', whole(now - 60000))
+    if redis.call('ZCARD', set) + rate.weight > rate.most then return held(m) end
+  end
+  for _, rate in ipairs(m.rates) do
+    local set = prefix .. 'rate:' .. rate.key
+    for i = 1, rate.weight do redis.call('ZADD', set, whole(now), m.match .. '#' .. i) end
+    redis.call('PEXPIRE', set, 60000)
+  end
+  return 'tell ' .. n
+end
+local answers = {}
+for i, m in ipairs(cjson.decode(ARGV[1])) do
+  local mark = prefix .. 'decided:' .. m.match
+  local answer = redis.call('GET', mark)
+  if not answer then
+    answer = decided(m)
+    if answer ~= '' then redis.call('SET', mark, answer, 'PX', ARGV[2]) end
+  end
+  answers[i] = answer
+end
+return answers
+"""
+
+# What was held back for a minute is set apart under a name of its own, so that its digest is always the same one.
+# KEYS prefix; ARGV minute_ms -> rule since count, of all that are set apart
+_CLOSE = """
+local clock, prefix = redis.call('TIME'), KEYS[1]
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+for _, rule in ipairs(redis.call('SMEMBERS', prefix .. 'holding')) do
+  local key = prefix .. 'held:' .. rule
+  local since = tonumber(redis.call('HGET', key, 'since'))
+  if not since then redis.call('SREM', prefix .. 'holding', rule)
+  elseif since + tonumber(ARGV[1]) <= now then
+    local name = string.format('%.0f', since) .. ' ' .. rule
+    redis.call('HSET', prefix .. 'closed', name, redis.call('HGET', key, 'count'))
+    redis.call('DEL', key)
+    redis.call('SREM', prefix .. 'holding', rule)
+  end
+end
+return redis.call('HGETALL', prefix .. 'closed')
+"""
+
+# KEYS told tried doing; ARGV owner doing_ms kept_ms -> TOLD BUSY FIRST AGAIN
+_BEGIN = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'TOLD' end
+if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return 'BUSY' end
+if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[3]) then return 'FIRST' end
+return 'AGAIN'
+"""
+
+# A row waits for its sheet once, and somebody is to take it there.
+# KEYS told rows flush; ARGV key row flush_ms -> 1 where the caller has to see to that
+_ADD_ROW = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
+return redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[3]) and 1 or 0
+"""
+
+# KEYS failed dropped; ARGV key letter cap
+_FAIL = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then
+  redis.call('INCR', KEYS[2])
+  return 'FULL'
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 'OK'
+"""
+
+# KEYS failed again; ARGV key.. -> how many were there
+_RETRY = """
+local n = 0
+for _, key in ipairs(ARGV) do
+  local letter = redis.call('HGET', KEYS[1], key)
+  if letter then
+    redis.call('LPUSH', KEYS[2], letter)
+    redis.call('HDEL', KEYS[1], key)
+    n = n + 1
+  end
+end
+return n
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A limit of messages a minute: whose it is, how many there may be, and how many this match would make."""
+
+    key: str
+    most: int
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A record that a rule is true of, and what decides whether it is told.
+
+    `match` names rule and record. `counting`: key, more_than, window in ms; `once`: key, ms.
+    """
+
+    match: str
+    rule: str
+    eid: str
+    received_ms: int
+    counting: tuple[str, int, int] | None = None
+    once: tuple[str, int] | None = None
+    rates: tuple[Rate, ...] = ()
+
+    def item(self) -> dict[str, Any]:
+        """Return what the script reads."""
+        item: dict[str, Any] = {"match": self.match, "rule": self.rule, "id": self.eid, "ms": self.received_ms}
+        item["rates"] = [
+            {"key": one.key, "most": max(one.most, one.weight), "weight": one.weight} for one in self.rates
+        ]
+        if self.counting:
+            item["counting"] = dict(zip(("key", "more_than", "ms"), self.counting, strict=True))
+        if self.once:
+            item["once"] = dict(zip(("key", "ms"), self.once, strict=True))
+        return item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a rule held back, from `since_ms` for a minute."""
+
+    rule: str
+    since_ms: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A dead letter: a telling that was not delivered, why, and when it was given up."""
+
+    telling: Mapping[str, Any]
+    reason: str
+    at_us: int
+
+
+class Alerts:
+    """What is kept about alerts; raises SpoolError as the spool does."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    # --- deciding
+
+    def decide(self, matches: Sequence[Match]) -> list[int | None]:
+        """Return for each match how many records it stands for if it is to be told, else None."""
+        if not matches:
+            return []
+        items = json.dumps([one.item() for one in matches])
+        answers = cast(list[bytes], self._run(_DECIDE, [PREFIX], [items, KEPT_MS]))
+        return [int(answer[5:]) if answer.startswith(b"tell ") else None for answer in answers]
+
+    def close_held(self, minute_ms: int = MINUTE_MS) -> list[Held]:
+        """Return what was held back and whose minute is over, until each is forgotten."""
+        flat = cast(list[bytes], self._run(_CLOSE, [PREFIX], [minute_ms]))
+        pairs = [(name.decode().partition(" "), int(count)) for name, count in zip(flat[::2], flat[1::2], strict=True)]
+        return [Held(rule=rule, since_ms=int(since), count=count) for (since, _, rule), count in pairs]
+
+    def forget_held(self, held: Held) -> None:
+        """Forget what was told in a digest."""
+        with translated():
+            self._client.hdel(f"{PREFIX}closed", f"{held.since_ms} {held.rule}")
+
+    def dropped(self, site: str) -> int:
+        """Return how many records of a site its full list has dropped, ever."""
+        with translated():
+            return int(self._client.get(key(site, "alerts:dropped")) or 0)
+
+    def told_dropped(self, site: str, count: int | None = None) -> int:
+        """Return how many of these were told of; set it to `count`, if one is given."""
+        with translated():
+            if count is not None:
+                self._client.hset(f"{PREFIX}dropped", site, count)
+            return int(self._client.hget(f"{PREFIX}dropped", site) or 0)
+
+    # --- silence
+
+    def saw(self, last_ms: Mapping[str, int]) -> None:
+        """Note when rules of silence last saw a match; a late one changes nothing."""
+        with translated():
+            for rule, ms in last_ms.items():
+                before = self._client.hget(f"{PREFIX}seen", rule)
+                if before is None or int(before) < ms:
+                    self._client.hset(f"{PREFIX}seen", rule, ms)
+
+    def seen(self, rules: Iterable[str], now_ms: int) -> dict[str, int]:
+        """Return when each rule last saw a match, or when it was first asked about."""
+        seen = {}
+        with translated():
+            for rule in rules:
+                self._client.hsetnx(f"{PREFIX}seen", rule, now_ms)
+                seen[rule] = int(self._client.hget(f"{PREFIX}seen", rule) or now_ms)
+        return seen
+
+    def told_silence(self, rule: str, last_ms: int | None = None) -> int:
+        """Return since when the silence lasts of which a rule has told; set it to `last_ms`, if one is given."""
+        with translated():
+            if last_ms is not None:
+                self._client.hset(f"{PREFIX}silent", rule, last_ms)
+            return int(self._client.hget(f"{PREFIX}silent", rule) or 0)
+
+    # --- delivering
+
+    def begin(self, telling: str, owner: str) -> str:
+        """Say what to do about a telling: TOLD: nothing; BUSY: later; FIRST: deliver it; AGAIN: a try is unclear."""
+        keys = [f"{PREFIX}{name}:{telling}" for name in ("told", "tried", "doing")]
+        return cast(bytes, self._run(_BEGIN, keys, [owner, DOING_MS, KEPT_MS])).decode()
+
+    def end(self, telling: str, *, told: bool = False, unclear: bool = False) -> None:
+        """Note how a try ended; after a clear failure the next one is a first one again."""
+        with translated():
+            pipe = self._client.pipeline(transaction=True)
+            if told:
+                pipe.set(f"{PREFIX}told:{telling}", 1, px=KEPT_MS)
+            if not unclear:
+                pipe.delete(f"{PREFIX}tried:{telling}")
+            pipe.delete(f"{PREFIX}doing:{telling}")
+            pipe.execute()
+
+    def pause(self, place: str, seconds: float) -> None:
+        """Leave a place alone for a while, as it has asked."""
+        with translated():
+            self._client.set(f"{PREFIX}pause:{place}", 1, px=max(1, int(seconds * 1000)))
+
+    def paused_ms(self, place: str) -> int:
+        """Return for how long yet."""
+        with translated():
+            return max(0, int(self._client.pttl(f"{PREFIX}pause:{place}")))
+
+    # --- rows of sheets
+
+    def add_row(self, place: str, sheet: str, telling: str, row: str) -> bool:
+        """Let a row wait for its sheet; return whether the caller has to have it taken there."""
+        keys = [f"{PREFIX}told:{telling}", *(f"{PREFIX}{name}:{place}:{sheet}" for name in ("rows", "flush"))]
+        return bool(self._run(_ADD_ROW, keys, [telling, row, FLUSH_MS]))
+
+    def rows(self, place: str, sheet: str) -> dict[str, str]:
+        """Return the rows that wait for a sheet, by their telling; rows that come from now on are another's to take."""
+        with translated():
+            self._client.delete(f"{PREFIX}flush:{place}:{sheet}")
+            found = self._client.hgetall(f"{PREFIX}rows:{place}:{sheet}")
+        return {text(name): text(row) for name, row in found.items()}
+
+    def hold_flush(self, place: str, sheet: str) -> None:
+        """Say that somebody will take the rows of a sheet there, after trouble, so that no other has to."""
+        with translated():
+            self._client.set(f"{PREFIX}flush:{place}:{sheet}", 1, px=HELD_FLUSH_MS)
+
+    def forget_rows(self, place: str, sheet: str, tellings: Sequence[str], *, told: bool) -> None:
+        """Take rows away that stand in the sheet now, or never will."""
+        with translated():
+            pipe = self._client.pipeline(transaction=True)
+            for telling in tellings:
+                pipe.hdel(f"{PREFIX}rows:{place}:{sheet}", telling)
+                if told:
+                    pipe.set(f"{PREFIX}told:{telling}", 1, px=KEPT_MS)
+            pipe.execute()
+
+    # --- dead letters
+
+    def fail(self, telling: Mapping[str, Any], reason: str, at_us: int) -> bool:
+        """Set a telling aside for a person; return False where so many lie there that it is only counted."""
+        letter = json.dumps({"telling": dict(telling), "reason": reason, "at_us": at_us})
+        keys = [f"{PREFIX}failed", f"{PREFIX}failed:dropped"]
+        return self._run(_FAIL, keys, [telling["key"], letter, FAILED_CAP]) == b"OK"
+
+    def failed(self) -> list[Letter]:
+        """Return all dead letters, the oldest first."""
+        with translated():
+            found = [json.loads(letter) for letter in self._client.hvals(f"{PREFIX}failed")]
+        return sorted((Letter(**one) for one in found), key=lambda letter: letter.at_us)
+
+    def retry(self, tellings: Sequence[str]) -> int:
+        """Let dead letters be tried once more; return how many were there."""
+        return int(cast(int, self._run(_RETRY, [f"{PREFIX}failed", f"{PREFIX}again"], tellings))) if tellings else 0
+
+    def again(self) -> list[tuple[bytes, Mapping[str, Any]]]:
+        """Return the dead letters that are to be tried once more, until each is forgotten."""
+        with translated():
+            found = self._client.lrange(f"{PREFIX}again", 0, 999)
+        return [(cast(bytes, raw), json.loads(raw)["telling"]) for raw in found]
+
+    def forget_again(self, raw: bytes) -> None:
+        """Forget one that is on its way."""
+        with translated():
+            self._client.lrem(f"{PREFIX}again", 1, raw)  # type: ignore[arg-type]
+
+    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> object:
+        with translated():
+            answer: object = self._client.eval(script, len(keys), *keys, *arguments)
+        return answer

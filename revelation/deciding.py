@@ -1,0 +1,125 @@
+"""Deciding: which rules are true of a record, and the tellings that come of it. Pure.
+
+A match is named by rule and record, and a telling by match and entry of `tell`, so that a record which is seen again
+after a crash comes to the same names.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from oceanus import records
+from oceanus.alerts import Held, Match, Rate
+from oceanus.records import Record
+from revelation import digests
+from revelation.rules import Rule, Rules
+from revelation.telling import Telling
+
+ALL = "all"  # the limit over all rules; no rule has this name
+
+
+def match(rule: Rule, record: Record, a_minute: int) -> Match:
+    """Return what decides whether a record that a rule is true of is told. `a_minute`: messages of all rules."""
+    limits, name, eid = rule.limits, rule.name, str(record["eid"])
+    counting = once = None
+    if rule.counting:
+        counting = (_group(name, rule.counting.by, record), rule.counting.more_than, rule.counting.seconds * 1000)
+    if limits.once_seconds:
+        once = (_group(name, limits.once_by, record), limits.once_seconds * 1000)
+    return Match(
+        match=f"{name}:{eid}",
+        rule=name,
+        eid=eid,
+        received_ms=records.received(record) // 1000,
+        counting=counting,
+        once=once,
+        rates=tuple(_rates(rule, record, a_minute)),
+    )
+
+
+def tellings(rule: Rule, rules: Rules, site: str, record: Record, count: int, now_us: int) -> Iterator[Telling]:
+    """Yield what is told of a match, one for each entry of `tell`."""
+    more = {"rule": rule.name, "site": site, "count": count}
+    for number, action in enumerate(rule.tell):
+        yield _telling(f"{rule.name}:{record['eid']}:{number}", rule.name, rules, site, action, record, more, now_us)
+
+
+def silent(rule: Rule, rules: Rules, last_ms: int, now_us: int) -> Iterator[Telling]:
+    """Yield what is told when nothing has matched a rule of silence since `last_ms`."""
+    record = {"eid": "", "dt": records.time_text(now_us)}
+    more = {"rule": rule.name, "site": ", ".join(rule.sites), "count": 0, "last": records.time_text(last_ms * 1000)}
+    for number, action in enumerate(rule.tell):
+        key = f"{rule.name}:silence {last_ms}:{number}"
+        yield _telling(key, rule.name, rules, rule.sites[0], action, record, more, now_us)
+
+
+def held_back(held: Held, rule: Rule, rules: Rules, now_us: int) -> Iterator[Telling]:
+    """Yield the digests of what a rule held back, one for each place that it tells."""
+    record = {"eid": "", "dt": records.time_text(held.since_ms * 1000)}
+    more = {"rule": rule.name, "site": ", ".join(rule.sites), "count": held.count}
+    for number, action in enumerate(rule.tell):
+        kind = rules.places[action["to"]].kind
+        key = f"{rule.name}:held {held.since_ms}:{number}"
+        yield _telling(key, rule.name, rules, rule.sites[0], digests.held(action, kind), record, more, now_us)
+
+
+def dropped(site: str, rules: Rules, before: int, now: int, now_us: int) -> Iterator[Telling]:
+    """Yield what is told of records that a full list dropped: once to each place that the site's rules tell."""
+    record = {"eid": "", "dt": records.time_text(now_us)}
+    told: set[str] = set()
+    for rule in rules.by_site[site]:
+        for action in rule.tell:
+            place = rules.places[action["to"]]
+            if place.name not in told:
+                told.add(place.name)
+                more = {"rule": rule.name, "site": site, "count": now - before}
+                key = f"dropped {now} of {site}:{place.name}"
+                shown = digests.dropped(action, place.kind)
+                yield _telling(key, rule.name, rules, site, shown, record, more, now_us)
+
+
+def _rates(rule: Rule, record: Record, a_minute: int) -> Iterator[Rate]:
+    limits = rule.limits
+    if limits.a_minute is not None:
+        yield Rate(key=rule.name, most=limits.a_minute)
+    for name, most in limits.a_minute_each.items():
+        yield Rate(key=f"{rule.name}:{name}:{_value(record, name)}", most=most)
+    yield Rate(key=ALL, most=a_minute, weight=len(rule.tell))
+
+
+def _group(rule: str, by: str | None, record: Record) -> str:
+    return rule if by is None else f"{rule}:{_value(record, by)}"
+
+
+def _value(record: Mapping[str, Any], name: str) -> str:
+    return str(record.get(name, ""))[:200]
+
+
+def _telling(
+    key: str,
+    rule: str,
+    rules: Rules,
+    site: str,
+    action: Mapping[str, Any],
+    record: Mapping[str, Any],
+    more: Mapping[str, Any],
+    now_us: int,
+) -> Telling:
+    return Telling(
+        key=key,
+        rule=rule,
+        site=site,
+        destination=str(action["to"]),
+        action=action,
+        record=record,
+        more=more,
+        zone=rules.zone.key,
+        made_us=now_us,
+    )
+
+
+def last_seen(matched: Iterable[Match]) -> dict[str, int]:
+    """Return when each rule last saw a match, in milliseconds since 1970."""
+    seen: dict[str, int] = {}
+    for one in matched:
+        seen[one.rule] = max(one.received_ms, seen.get(one.rule, 0))
+    return seen

@@ -1,0 +1,252 @@
+"""The delivery of one telling: once, whatever happens before, amid or after it. Thin code around `Alerts.begin`.
+
+A telling that was delivered is remembered; so a repeat, after a crash or a lost answer, tells nobody twice. A try whose
+outcome nobody knows is looked up first, where its place can be asked; where not, it is told again.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn, Protocol
+
+from oceanus.alerts import Alerts
+from oceanus.errors import RefusedError, TryAgainError
+from revelation import metrics
+from revelation.telling import Destination, Message, Table, Telling
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS = 86_400.0
+BUSY_SECONDS = 5.0
+SHEET_SECONDS = 1.0  # rows of so long go to a sheet in one call
+SHEET_ROWS = 500
+
+
+class Texts(Protocol):
+    """What fills in the texts."""
+
+    def message(self, telling: Telling, kind: str, table: Table | None = None) -> Message:
+        """Return the message; raises RefusedError where its texts cannot be filled in."""
+
+
+class History(Protocol):
+    """What knows a visitor's last rows."""
+
+    def table(self, asked: Mapping[str, Any], telling: Telling) -> Table:
+        """Return them; raises TryAgainError, RefusedError."""
+
+
+class Asked(Protocol):
+    """A destination that can be asked what it was told."""
+
+    def was_told(self, key: str, since_us: int) -> bool | None:
+        """Say whether it surely has, or surely has not, this message; None where it cannot know."""
+
+
+class Book(Protocol):
+    """A spreadsheet."""
+
+    def append(self, worksheet: str, rows: Sequence[Mapping[str, str | int | float]]) -> None:
+        """Append rows in one call."""
+
+    def holds(self, worksheet: str, rows: Sequence[Mapping[str, str | int | float]]) -> list[bool] | None:
+        """Say of each row whether it stands there; None where it cannot know."""
+
+
+class LaterError(Exception):
+    """Not now: try it again in `seconds`. No failure of its own."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"in {seconds} s")
+        self.seconds = seconds
+
+
+class Delivery:
+    """Delivers tellings to one place."""
+
+    def __init__(
+        self,
+        place: str,
+        kind: str,
+        destination: Destination,
+        alerts: Alerts,
+        texts: Texts,
+        history: History,
+        owner: str,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._place, self._kind = place, kind
+        self._destination = destination
+        self._alerts = alerts
+        self._texts = texts
+        self._history = history
+        self._owner = owner
+        self._now_us = now_us
+
+    def deliver(self, telling: Telling) -> None:
+        """Deliver a telling once; raises TryAgainError or LaterError where it is to be tried again."""
+        pause_ms = self._alerts.paused_ms(self._place)
+        if pause_ms:
+            raise LaterError(pause_ms / 1000)
+        begun = self._alerts.begin(telling.key, self._owner)
+        if begun == "TOLD":
+            return
+        if begun == "BUSY":
+            raise LaterError(BUSY_SECONDS)
+        told, unclear = False, True  # whatever ends this in another way than below
+        try:
+            told = self._try(telling, is_first=begun == "FIRST")
+            unclear = False
+        except TryAgainError as exc:
+            unclear = exc.unclear
+            self._again(telling, exc)
+        finally:
+            self._alerts.end(telling.key, told=told, unclear=unclear)
+
+    def _try(self, telling: Telling, *, is_first: bool) -> bool:
+        """Return whether it is delivered now; a refused one is set aside."""
+        try:
+            if is_first or not self._was_told(telling):
+                self._destination.tell(self._message(telling))
+        except RefusedError as exc:
+            self.set_aside(telling, str(exc))
+            return False
+        metrics.TOLD.labels(self._place).inc()
+        metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - telling.made_us) / 1e6)
+        return True
+
+    def _message(self, telling: Telling) -> Message:
+        asked = telling.action.get("history")
+        table = self._history.table(asked, telling) if asked else None
+        return self._texts.message(telling, self._kind, table)
+
+    def _was_told(self, telling: Telling) -> bool:
+        ask = getattr(self._destination, "was_told", None)
+        return bool(ask and ask(telling.key, telling.made_us))
+
+    def _again(self, telling: Telling, error: TryAgainError) -> None:
+        """Let it be tried again, unless that has gone on for a day; all of a place waits if it has asked for that."""
+        if error.seconds:
+            self._alerts.pause(self._place, error.seconds)
+        if self._now_us() - telling.made_us > GIVE_UP_SECONDS * 1e6:
+            self.set_aside(telling, f"given up after a day: {error}")
+            return
+        metrics.TRIES.labels(self._place).inc()
+        if error.seconds:
+            raise LaterError(error.seconds)
+        raise error
+
+    def set_aside(self, telling: Telling, reason: str) -> None:
+        """Make it a dead letter."""
+        metrics.FAILED.labels(self._place).inc()
+        log.error("%s: %s could not be told and is set aside: %s", self._place, telling.key, reason)
+        if not self._alerts.fail(asdict(telling), reason, self._now_us()):
+            log.error("%s: too many lie aside: %s is lost", self._place, telling.key)
+
+
+class SheetDelivery(Delivery):
+    """Delivers rows to one spreadsheet: those of a second in one call."""
+
+    def __init__(self, place: str, book: Book, alerts: Alerts, texts: Texts, history: History, owner: str) -> None:
+        super().__init__(place, "sheets", _Nowhere(), alerts, texts, history, owner)
+        self._book = book
+
+    def wait(self, telling: Telling) -> str:
+        """Let a telling's row wait for its sheet; return the sheet to `flush` a second later, or nothing."""
+        try:
+            message = self._texts.message(telling, self._kind)
+        except RefusedError as exc:
+            self.set_aside(telling, str(exc))
+            return ""
+        row = json.dumps({"telling": asdict(telling), "row": dict(message.row)})
+        is_first = self._alerts.add_row(self._place, message.worksheet, telling.key, row)
+        return message.worksheet if is_first else ""
+
+    def flush(self, worksheet: str) -> bool:
+        """Append the rows that wait for a sheet; return whether more wait. Raises as `deliver` does."""
+        pause_ms = self._alerts.paused_ms(self._place)
+        if pause_ms:
+            raise LaterError(pause_ms / 1000)
+        name = f"{self._place}:{worksheet}"
+        begun = self._alerts.begin(name, self._owner)
+        if begun == "BUSY":
+            raise LaterError(BUSY_SECONDS)
+        unclear = True
+        try:
+            more = self._append(worksheet, is_first=begun == "FIRST")
+            unclear = False
+        except TryAgainError as exc:
+            unclear = exc.unclear
+            self._wait_for(worksheet, exc)
+        finally:
+            self._alerts.end(name, unclear=unclear)
+        return more
+
+    def _wait_for(self, worksheet: str, error: TryAgainError) -> NoReturn:
+        """Let the rows wait, but those that have waited for a day; nobody else needs to take them meanwhile."""
+        for one in self._waiting(worksheet):
+            if self._now_us() - one.telling.made_us > GIVE_UP_SECONDS * 1e6:
+                self.set_aside(one.telling, f"given up after a day: {error}")
+                self._alerts.forget_rows(self._place, worksheet, [one.telling.key], told=False)
+        self._alerts.hold_flush(self._place, worksheet)
+        metrics.TRIES.labels(self._place).inc()
+        if error.seconds:
+            self._alerts.pause(self._place, error.seconds)
+            raise LaterError(error.seconds) from error
+        raise error
+
+    def _waiting(self, worksheet: str) -> list["_Row"]:
+        waiting = [_Row.read(text) for text in self._alerts.rows(self._place, worksheet).values()]
+        return sorted(waiting, key=lambda one: (one.telling.made_us, one.telling.key))
+
+    def _append(self, worksheet: str, *, is_first: bool) -> bool:
+        waiting = self._waiting(worksheet)
+        some = waiting[:SHEET_ROWS]
+        if not some:
+            return False
+        there = None if is_first else self._book.holds(worksheet, [one.row for one in some])
+        missing = [one for one, stands in zip(some, there or [False] * len(some), strict=True) if not stands]
+        self._write(worksheet, missing)
+        self._settle(worksheet, [one for one in some if one not in missing])
+        return len(waiting) > len(some)
+
+    def _write(self, worksheet: str, missing: list["_Row"]) -> None:
+        """Append rows together; if they are refused, each alone, so that a bad one holds up no other."""
+        try:
+            if missing:
+                self._book.append(worksheet, [one.row for one in missing])
+            self._settle(worksheet, missing)
+        except RefusedError as exc:
+            if len(missing) > 1:
+                for one in missing:
+                    self._write(worksheet, [one])
+                return
+            self.set_aside(missing[0].telling, str(exc))
+            self._alerts.forget_rows(self._place, worksheet, [missing[0].telling.key], told=False)
+
+    def _settle(self, worksheet: str, told: list["_Row"]) -> None:
+        for one in told:
+            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - one.telling.made_us) / 1e6)
+        metrics.TOLD.labels(self._place).inc(len(told))
+        self._alerts.forget_rows(self._place, worksheet, [one.telling.key for one in told], told=True)
+
+
+class _Row:
+    """A row that waits for its sheet, with the telling that it comes from."""
+
+    def __init__(self, telling: Telling, row: Mapping[str, str | int | float]) -> None:
+        self.telling, self.row = telling, row
+
+    @classmethod
+    def read(cls, text: str) -> "_Row":
+        kept = json.loads(text)
+        return cls(Telling(**kept["telling"]), kept["row"])
+
+
+class _Nowhere:
+    """The rows of a sheet go another way."""
+
+    def tell(self, message: Message) -> None:
+        raise RefusedError("a sheet takes rows")

@@ -1,0 +1,205 @@
+"""The watcher: sees every record of the sites that have rules, and turns what matches into tellings.
+
+A batch is claimed from a site's list of alerts, decided, handed to the task queue, and only then let go. Whatever ends
+the process before that, another watcher finds the claim, and comes to the same tellings under the same names.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from oceanus import records
+from oceanus.alerts import Alerts, Match
+from oceanus.errors import ClaimChangedError, NotARecordError, SpoolError, WriterGoneError
+from oceanus.records import Record
+from oceanus.spool import Claim, Holder, Spool
+from revelation import deciding, metrics
+from revelation.rules import Rule, Rules
+from revelation.telling import Telling
+
+log = logging.getLogger(__name__)
+
+SOURCE = "alerts"
+ROWS, MAX_BYTES = 500, 1_000_000
+BEAT_SECONDS = 1.0
+DIGEST_SECONDS = 1.0  # between two looks for what is to be summed up, and for silence
+DROPPED_SECONDS = 60.0
+
+
+class Tasks(Protocol):
+    """The task queue, as the watcher sees it."""
+
+    def put(self, tellings: Iterable[Telling]) -> None:
+        """Make sure that each is delivered, or set aside; raises SpoolError."""
+
+
+class Watcher:
+    """Claims, decides, hands on. `rules` may be exchanged between two steps."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        sites: Iterable[str],
+        spool: Spool,
+        alerts: Alerts,
+        tasks: Tasks,
+        new_writer: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.rules = rules
+        self.tasks = tasks
+        self._sites = tuple(sites)
+        self._spool = spool
+        self._alerts = alerts
+        self._new_writer = new_writer
+        self._clock = clock
+        self._now_us = now_us
+        self._holders: dict[str, Holder] = {}
+        self._beats_at = self._digests_at = self._dropped_at = 0.0
+
+    def step(self) -> bool:
+        """Look once at every site; return whether there was a record. Trouble with Redis is told, and tried again."""
+        try:
+            if self._clock() >= self._beats_at:
+                self._beats_at = self._clock() + BEAT_SECONDS
+                self._beat()
+            moved = [site for site in self._sites if self._watch(site)]
+            if self._clock() >= self._digests_at and not moved:
+                self._digests_at = self._clock() + DIGEST_SECONDS
+                self._sum_up()
+        except SpoolError as exc:
+            log.warning("Redis is in trouble; records wait in their lists: %s", exc)
+            return False
+        return bool(moved)
+
+    def release(self) -> None:
+        """Take leave: nothing is held between two steps."""
+        for holder in self._holders.values():
+            try:
+                self._spool.forget(holder)
+            except SpoolError as exc:
+                log.warning("Redis is in trouble; another watcher takes over: %s", exc)
+
+    def _beat(self) -> None:
+        """Give signs of life, and take over what the dead have left."""
+        for site in self._sites:
+            if site not in self._holders:
+                self._register(site)
+        holders = list(self._holders.values())
+        for holder, holds in zip(holders, self._spool.beats(holders), strict=True):
+            if holds is None:
+                self._register(holder.site)
+        own = {holder.writer for holder in holders}
+        for site, dead in zip(self._sites, self._spool.lapsed([(site, SOURCE) for site in self._sites]), strict=True):
+            for writer in dead:
+                if writer not in own:
+                    self._adopt(site, writer)
+
+    def _register(self, site: str) -> None:
+        writer = self._new_writer()
+        holder = self._holders[site] = Holder(site, SOURCE, writer, writer)
+        self._spool.register(holder)
+
+    def _adopt(self, site: str, writer: str) -> None:
+        """Put the records of a dead watcher back, to be decided as they would have been."""
+        holder = Holder(site, SOURCE, writer, self._holders[site].writer)
+        claim = self._spool.adopt(holder)
+        if claim and claim.rows:
+            self._spool.sort(holder, claim.token, "b" * len(claim.rows))
+            log.warning("%s: %d records of a watcher that is no more are looked at again", site, len(claim.rows))
+        if claim is not None:
+            self._spool.forget(holder)
+
+    def _watch(self, site: str) -> bool:
+        holder = self._holders[site]
+        try:
+            claim = self._spool.claim(holder, ROWS, MAX_BYTES)
+            if not claim.rows:
+                return False
+            self._tell(site, claim)
+            self._spool.sort(holder, claim.token, "l" * len(claim.rows))
+        except (WriterGoneError, ClaimChangedError) as exc:
+            log.warning("%s: %s; its records are looked at by another watcher", site, exc)
+            self._register(site)
+        return True
+
+    def _tell(self, site: str, claim: Claim) -> None:
+        """Decide what a claim's records come to, oldest first, and hand it on."""
+        found = [record for record in map(_record, reversed(claim.rows)) if record is not None]
+        metrics.SEEN.labels(site).inc(len(found))
+        rules = self.rules
+        matched = list(matches(site, found, rules))
+        self._alerts.saw(deciding.last_seen(one for rule, _, one in matched if rule.silence_seconds))
+        told = [entry for entry in matched if not entry[0].silence_seconds]
+        answers = self._alerts.decide([one for _, _, one in told])
+        for (rule, record, _), count in zip(told, answers, strict=True):
+            if count is not None:
+                metrics.MATCHES.labels(rule.name).inc()
+                self.tasks.put(deciding.tellings(rule, rules, site, record, count, self._now_us()))
+
+    # --- what no single record says
+
+    def _sum_up(self) -> None:
+        self._again()
+        self._digest()
+        self._hear_silence()
+        if self._clock() >= self._dropped_at:
+            self._dropped_at = self._clock() + DROPPED_SECONDS
+            self._tell_dropped()
+
+    def _again(self) -> None:
+        """Hand on dead letters that a person wants to be tried once more."""
+        for raw, told in self._alerts.again():
+            self.tasks.put([Telling(**(dict(told) | {"made_us": self._now_us()}))])
+            self._alerts.forget_again(raw)
+
+    def _digest(self) -> None:
+        for held in self._alerts.close_held():
+            rule = self.rules.rules.get(held.rule)
+            if rule:
+                metrics.HELD.labels(rule.name).inc(held.count)
+                self.tasks.put(deciding.held_back(held, rule, self.rules, self._now_us()))
+            else:
+                log.warning("%s: %d held back, and alerts.yaml has it no more", held.rule, held.count)
+            self._alerts.forget_held(held)
+
+    def _hear_silence(self) -> None:
+        """Tell of rules of silence that have heard nothing for so long; only when nothing waits to be looked at."""
+        silences = {rule.name: rule for rule in self.rules.rules.values() if rule.silence_seconds}
+        if not silences or any(backlog.length for backlog in self._spool.backlogs([(s, SOURCE) for s in self._sites])):
+            return
+        now_us = self._now_us()
+        for name, last_ms in self._alerts.seen(silences, now_us // 1000).items():
+            rule = silences[name]
+            is_long = now_us // 1000 - last_ms >= rule.silence_seconds * 1000
+            if is_long and self._alerts.told_silence(name) != last_ms:
+                self.tasks.put(deciding.silent(rule, self.rules, last_ms, now_us))
+                self._alerts.told_silence(name, last_ms)
+
+    def _tell_dropped(self) -> None:
+        for site in self._sites:
+            now, before = self._alerts.dropped(site), self._alerts.told_dropped(site)
+            if now > before:
+                log.error("%s: %d records were dropped unseen: the list of alerts was full", site, now - before)
+                metrics.DROPPED.labels(site).inc(now - before)
+                self.tasks.put(deciding.dropped(site, self.rules, before, now, self._now_us()))
+                self._alerts.told_dropped(site, now)
+
+
+def matches(site: str, found: Iterable[Record], rules: Rules) -> Iterator[tuple[Rule, Record, Match]]:
+    """Yield each rule that is true of a record."""
+    of_site = rules.by_site.get(site, ())
+    for record in found:
+        for rule in of_site:
+            if rule.matches(record):
+                yield rule, record, deciding.match(rule, record, rules.a_minute)
+
+
+def _record(raw: bytes) -> Record | None:
+    try:
+        return records.decode(raw)
+    except NotARecordError:
+        log.warning("a text that is no record is passed over; r2bq makes it a failed record")
+        return None
