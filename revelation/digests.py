@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _HELD = "{{ count }} more of {{ rule }} ({{ site }}) since {{ dt | local }}, held back by its limits"
-_DROPPED = (
-    "{{ count }} records of {{ site }} were never looked at: revelation was away too long (until {{ dt | local }})"
-)
+_DROPPED = "{{ count }} records of {{ site }} were never looked at: revelation was away too long (to {{ dt | local }})"
 
 
 def held(action: Mapping[str, Any], kind: str) -> dict[str, Any]:

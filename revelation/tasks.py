@@ -66,8 +66,8 @@ class Lane:
             heartbeat_timeout=HEARTBEAT_MS,
             maintenance_chance=MAINTENANCE,
         )
-        declare = dramatiq.actor(queue_name=place, broker=self._broker)
-        self._told, self._flushed = declare(self.tell), declare(self.flush)
+        self._told = dramatiq.actor(queue_name=place, broker=self._broker)(self.tell)
+        self._flushed = dramatiq.actor(queue_name=place, broker=self._broker)(self.flush)
         self._worker = dramatiq.Worker(self._broker, worker_threads=THREADS)
 
     def start(self) -> None:
