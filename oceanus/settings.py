@@ -104,6 +104,18 @@ def log_format(value: str) -> str:
     return value
 
 
+def smtp_tls(value: str) -> str:
+    """Take `starttls`, `tls` or `none`."""
+    if value not in ("starttls", "tls", "none"):
+        raise ValueError("must be starttls, tls or none")
+    return value
+
+
+def hosts(value: str) -> frozenset[str]:
+    """Take names of hosts, separated by commas or blanks."""
+    return frozenset(value.lower().replace(",", " ").split())
+
+
 def dataset(value: str) -> str:
     """Take a BigQuery dataset name: letters, digits, underscores; up to 1,000, of which `_failed` takes seven."""
     if not value.replace("_", "").isalnum() or not value.isascii() or len(value) > 1000:
@@ -229,12 +241,51 @@ class TableManagerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MailSettings:
+    """What takes our mail."""
+
+    host: str = var("SMTP_HOST", "", text, "host of the SMTP server; needed where a destination is mail")
+    port: int = var("SMTP_PORT", "587", port, "port of the SMTP server")
+    user: str = var("SMTP_USER", "", text, "who logs in there; empty: nobody")
+    password: str = var("SMTP_PASSWORD", "", text, "with which password")
+    tls: str = var("SMTP_TLS", "starttls", smtp_tls, "starttls, tls (from the first byte) or none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevelationSettings:
+    """What tells people."""
+
+    log: LogSettings
+    redis: RedisSettings
+    sites: SitesSettings
+    warehouse: WarehouseSettings
+    mail: MailSettings
+    internal: tuple[Network, ...] = var(
+        "INTERNAL_IPS_V4", "192.168.0.0/16", networks, "who may see /metrics and /hc (and loopback)"
+    )
+    port: int = var("PORT", "8083", port, "port of /metrics and /hc")
+    alerts_file: str = var("ALERTS_FILE", None, required, "path of alerts.yaml")
+    spreadsheet: str = var("SPREAD_SHEET_KEY", "", text, "the spreadsheet of destinations that name none")
+    history_rows: int = var("HISTORY_LIMIT", "150", positive, "rows of a history that names no number")
+    history_seconds: int = var("DOQREQ_DELAY_SECONDS", "90", natural, "delay of a history that names none")
+    history_max_bytes: int = var("HISTORY_MAX_BYTES", "1000000000", positive, "most that one history may read")
+    slack_url: str = var("SLACK_API_URL", "https://slack.com/api/", required, "Slack's Web API")
+    sheets_url: str = var("SHEETS_API_URL", "https://sheets.googleapis.com", required, "Google's Sheets API")
+    webhook_hosts: frozenset[str] = var(
+        "WEBHOOK_HOSTS", "", hosts, "hosts that web hooks may go to (.example.com: and those below); empty: any public one"
+    )
+    webhook_private: bool = var("WEBHOOK_PRIVATE", "0", switch, "1: web hooks may go to private addresses, too")
+    grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpSettings:
     """`oceanus up` and the commands that look for what it runs."""
 
     port: int = var("PORT", "8080", port, "port of arms")
     data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")
     sites_file: str = var("SITES_FILE", "", text, "path of sites.yaml; empty: the sample")
+    alerts_file: str = var("ALERTS_FILE", "", text, "path of alerts.yaml; empty: the sample, if the sites are")
     project: str = var("PROJECT_ID", "", text, "set: run against this project's BigQuery")
     dataset: str = var("DATA_SET", "oceanus", dataset, "dataset of the sites' tables")
     emulator: str = var("BIGQUERY_EMULATOR_HOST", "", text, "a local BigQuery that runs already")

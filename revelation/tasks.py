@@ -54,8 +54,9 @@ class _Broker(RedisBroker):
 class Lane:
     """The queue of one place, and the threads that deliver to it."""
 
-    def __init__(self, place: str, delivery: Delivery, client: Client) -> None:
+    def __init__(self, place: str, delivery: Delivery, client: Client, history_seconds: float) -> None:
         self._place = place
+        self._history_seconds = history_seconds
         self._delivery = delivery
         retries = Retries(min_backoff=LEAST_MS, max_backoff=MOST_MS, retry_when=lambda *_: True)
         self._broker = _Broker(
@@ -80,7 +81,8 @@ class Lane:
 
     def put(self, telling: Telling) -> None:
         """Let a telling be delivered, after the delay of its history; raises SpoolError."""
-        delay_seconds = (telling.action.get("history") or {}).get("after_seconds", 0)
+        history = telling.action.get("history")
+        delay_seconds = history.get("after_seconds", self._history_seconds) if history else 0
         self._enqueue(self._told.message(json.dumps(asdict(telling))), delay_seconds)
 
     def _enqueue(self, message: Any, delay_seconds: float) -> None:
@@ -109,10 +111,16 @@ class Lane:
 class Lanes:
     """All places that are told, and those of which messages still wait."""
 
-    def __init__(self, client: Client, deliveries: Mapping[str, Delivery], gone: Callable[[str], Delivery]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        deliveries: Mapping[str, Delivery],
+        gone: Callable[[str], Delivery],
+        history_seconds: float = 90,
+    ) -> None:
         left = _left(client) - set(deliveries)
         every = {**deliveries, **{place: gone(place) for place in sorted(left)}}
-        self._lanes = {place: Lane(place, delivery, client) for place, delivery in every.items()}
+        self._lanes = {place: Lane(place, delivery, client, history_seconds) for place, delivery in every.items()}
 
     def start(self) -> None:
         """Deliver from now on."""

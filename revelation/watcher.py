@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from oceanus import records
-from oceanus.alerts import Alerts, Match
+from oceanus.alerts import MINUTE_MS, Alerts, Match
 from oceanus.errors import ClaimChangedError, NotARecordError, SpoolError, WriterGoneError
 from oceanus.records import Record
 from oceanus.spool import Claim, Holder, Spool
@@ -47,6 +47,7 @@ class Watcher:
         new_writer: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        held_ms: int = MINUTE_MS,
     ) -> None:
         self.rules = rules
         self.tasks = tasks
@@ -56,6 +57,7 @@ class Watcher:
         self._new_writer = new_writer
         self._clock = clock
         self._now_us = now_us
+        self._held_ms = held_ms
         self._holders: dict[str, Holder] = {}
         self._beats_at = self._digests_at = self._dropped_at = 0.0
 
@@ -156,7 +158,7 @@ class Watcher:
             self._alerts.forget_again(raw)
 
     def _digest(self) -> None:
-        for held in self._alerts.close_held():
+        for held in self._alerts.close_held(self._held_ms):
             rule = self.rules.rules.get(held.rule)
             if rule:
                 metrics.HELD.labels(rule.name).inc(held.count)

@@ -1,0 +1,200 @@
+"""What is kept in Redis about alerts: the same answer for what is seen again, limits that hold, nothing forgotten."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oceanus import alerts as book
+from oceanus.alerts import Alerts, Held, Match, Rate
+from oceanus.spool import connect
+
+NOW_MS = 1_795_000_000_000
+
+
+@pytest.fixture
+def alerts(redis_server):
+    return Alerts(connect(redis_server.settings))
+
+
+def match(number: int, rule: str = "r", ms: int | None = None, **decides: object) -> Match:
+    received_ms = NOW_MS + number if ms is None else ms
+    return Match(match=f"{rule}:{number}", rule=rule, eid=str(number), received_ms=received_ms, **decides)
+
+
+def counting(number: int, ms: int, more_than: int = 2, key: str = "r") -> Match:
+    return match(number, ms=ms, counting=(key, more_than, 1000))
+
+
+def test_what_nothing_limits_is_told(alerts):
+    assert alerts.decide([match(1), match(2)]) == [1, 1]
+    assert alerts.decide([]) == []
+
+
+def test_a_record_that_is_seen_again_gets_the_same_answer_and_counts_once(alerts):
+    limits = (Rate(key="r", most=2),)
+    some = [match(number, rates=limits) for number in range(3)]
+
+    first, again = alerts.decide(some), alerts.decide(some)
+
+    assert first == again == [1, 1, None]
+    assert [one.count for one in alerts.close_held(0)] == [1]
+
+
+def test_once_tells_the_same_key_once_and_says_nothing_of_the_others(alerts):
+    some = [match(number, once=(f"r:{number % 2}", 60_000)) for number in range(4)]
+
+    assert alerts.decide(some) == [1, 1, None, None]
+    assert alerts.close_held(0) == []
+
+
+def test_a_limit_holds_back_what_is_beyond_it_until_the_minute_is_over(alerts):
+    some = [match(number, rates=(Rate(key="r", most=5), Rate(key="all", most=100))) for number in range(1000)]
+
+    told = alerts.decide(some)
+    early = alerts.close_held()
+    [held] = alerts.close_held(0)
+
+    assert sum(one is not None for one in told) == 5
+    assert early == []
+    assert (held.rule, held.count) == ("r", 995)
+    assert alerts.close_held(0) == [held]
+    alerts.forget_held(held)
+    assert alerts.close_held(0) == []
+
+
+def test_the_limit_over_all_rules_counts_messages_and_lets_no_rule_starve_for_ever(alerts):
+    """A rule that tells two places makes two messages; one that tells more than the limit allows may tell alone."""
+    two, many = (Rate(key="all", most=3, weight=2),), (Rate(key="other", most=1, weight=9),)
+
+    assert alerts.decide([match(1, rates=two), match(2, rates=two), match(3, rates=many), match(4, rates=many)]) == [
+        1,
+        None,
+        1,
+        None,
+    ]
+
+
+def test_a_limit_of_each_value_lets_the_others_through(alerts):
+    some = [match(number, rates=(Rate(key=f"r:rad:{number % 2}", most=1),)) for number in range(4)]
+
+    assert alerts.decide(some) == [1, 1, None, None]
+
+
+def test_more_than_so_many_within_the_window_are_told_once(alerts):
+    some = [counting(number, ms=NOW_MS + 100 * number) for number in range(6)]
+
+    assert alerts.decide(some) == [None, None, 3, None, None, None]
+    assert alerts.decide(some) == [None, None, 3, None, None, None]
+
+
+def test_after_the_window_it_is_told_again(alerts):
+    some = [counting(number, ms=NOW_MS + 100 * number) for number in range(14)]
+
+    assert [place for place, told in enumerate(alerts.decide(some)) if told] == [2, 12]
+
+
+def test_a_backlog_is_counted_by_when_it_was_received(alerts):
+    """Three records that came an hour apart are no three in a second, however late they are looked at."""
+    assert alerts.decide([counting(number, ms=NOW_MS + 3_600_000 * number) for number in range(9)]) == [None] * 9
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=40, unique=True).map(sorted), st.integers(0, 4))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_is_told_exactly_when_more_than_so_many_lie_in_the_window(redis_server, times, more_than):
+    redis_server.client().flushall()
+    alerts = Alerts(connect(redis_server.settings))
+    expected, fired = [], -(10**9)
+    for place, now in enumerate(times):
+        count = sum(now - 1000 < one <= now for one in times[: place + 1])
+        is_told = count > more_than and now >= fired + 1000
+        fired = now if is_told else fired
+        expected.append(is_told)
+
+    told = alerts.decide([counting(n, ms=NOW_MS + ms, more_than=more_than) for n, ms in enumerate(times)])
+
+    assert [one is not None for one in told] == expected
+
+
+def test_no_burst_makes_a_count_large(alerts, redis_server):
+    alerts.decide([counting(number, ms=NOW_MS + number % 7, more_than=20) for number in range(500)])
+
+    assert redis_server.client().zcard(f"{book.PREFIX}count:r") == 21
+
+
+def test_a_telling_is_begun_by_one_at_a_time_and_delivered_once(alerts):
+    first, beside = alerts.begin("k", "a"), alerts.begin("k", "b")
+    alerts.end("k", told=True)
+
+    assert (first, beside, alerts.begin("k", "b")) == ("FIRST", "BUSY", "TOLD")
+
+
+def test_after_an_unclear_try_it_is_looked_up_and_after_a_clear_one_not(alerts):
+    alerts.begin("unclear", "a")
+    alerts.end("unclear", unclear=True)
+    alerts.begin("clear", "a")
+    alerts.end("clear")
+
+    assert (alerts.begin("unclear", "a"), alerts.begin("clear", "a")) == ("AGAIN", "FIRST")
+
+
+def test_a_process_that_died_amid_a_delivery_leaves_it_unclear(alerts, redis_server):
+    alerts.begin("k", "dead")
+    redis_server.client().delete(f"{book.PREFIX}doing:k")
+
+    assert alerts.begin("k", "next") == "AGAIN"
+
+
+def test_a_place_that_asks_for_quiet_gets_it(alerts):
+    alerts.pause("desk", 30)
+
+    assert 29_000 < alerts.paused_ms("desk") <= 30_000
+    assert alerts.paused_ms("other") == 0
+
+
+def test_a_row_waits_once_and_the_first_one_is_to_be_taken_there(alerts):
+    added = [alerts.add_row("book", "paid", key, f"row {key}") for key in ("a", "b", "a")]
+    waiting = alerts.rows("book", "paid")
+    later = alerts.add_row("book", "paid", "c", "row c")
+    alerts.forget_rows("book", "paid", ["a", "b"], told=True)
+
+    assert added == [True, False, False]
+    assert waiting == {"a": "row a", "b": "row b"}
+    assert later
+    assert alerts.rows("book", "paid") == {"c": "row c"}
+    assert not alerts.add_row("book", "paid", "a", "row a")
+
+
+def test_a_dead_letter_is_listed_and_tried_once_more_when_a_person_wants_it(alerts):
+    kept = alerts.fail({"key": "k", "rule": "r"}, "no such channel", 7)
+    [letter] = alerts.failed()
+    retried = alerts.retry(["k", "unknown"])
+    [(raw, telling)] = alerts.again()
+    alerts.forget_again(raw)
+
+    assert kept
+    assert (letter.telling, letter.reason, letter.at_us) == ({"key": "k", "rule": "r"}, "no such channel", 7)
+    assert (retried, telling) == (1, {"key": "k", "rule": "r"})
+    assert alerts.failed() == alerts.again() == []
+
+
+def test_so_many_dead_letters_are_kept_and_no_more(alerts, monkeypatch):
+    monkeypatch.setattr(book, "FAILED_CAP", 2)
+
+    assert [alerts.fail({"key": key}, "why", 1) for key in ("a", "b", "c", "a")] == [True, True, False, True]
+
+
+def test_silence_is_measured_from_the_last_match_or_from_the_first_look(alerts):
+    first = alerts.seen(["quiet"], NOW_MS)
+    alerts.saw({"quiet": NOW_MS + 5})
+    alerts.saw({"quiet": NOW_MS + 2})
+
+    assert first == {"quiet": NOW_MS}
+    assert alerts.seen(["quiet"], NOW_MS + 99) == {"quiet": NOW_MS + 5}
+
+
+def test_what_was_held_back_of_a_rule_with_odd_letters_comes_back(alerts):
+    alerts.decide([match(number, rule="über uns", rates=(Rate(key="x", most=1),)) for number in range(3)])
+
+    [held] = alerts.close_held(0)
+
+    assert held == Held(rule="über uns", since_ms=held.since_ms, count=2)

@@ -1,0 +1,222 @@
+"""The delivery: a telling is told once, whatever its place answers, and what cannot be told is set aside."""
+
+import pytest
+
+from oceanus.alerts import PREFIX, Alerts
+from oceanus.errors import RefusedError, TryAgainError
+from oceanus.spool import connect
+from revelation.delivery import GIVE_UP_SECONDS, Delivery, LaterError, SheetDelivery
+from tests.revelation.scene import NOW_US, Desk, NoHistory, PlainTexts, telling
+
+
+@pytest.fixture
+def alerts(redis_server):
+    return Alerts(connect(redis_server.settings))
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+def delivery(alerts, desk, now_us: int = NOW_US) -> Delivery:
+    return Delivery("desk", "slack", desk, alerts, PlainTexts(), NoHistory(), "me", now_us=lambda: now_us)
+
+
+def test_a_telling_that_comes_twice_is_told_once(alerts, desk):
+    for _ in range(2):
+        delivery(alerts, desk).deliver(telling())
+
+    assert desk.told == [telling().key]
+
+
+def test_after_a_clear_failure_it_is_told_again(alerts, desk):
+    desk.answers = [TryAgainError("503")]
+
+    with pytest.raises(TryAgainError):
+        delivery(alerts, desk).deliver(telling())
+    delivery(alerts, desk).deliver(telling())
+
+    assert desk.told == [telling().key]
+
+
+@pytest.mark.parametrize(("knows", "times"), [(True, 1), (False, 2), (None, 2)])
+def test_after_an_unclear_try_the_place_is_asked_first_where_it_knows(alerts, desk, knows, times):
+    desk.answers, desk.knows = [TryAgainError("timeout", unclear=True)], knows
+
+    with pytest.raises(TryAgainError):
+        delivery(alerts, desk).deliver(telling())
+    delivery(alerts, desk).deliver(telling())
+
+    assert desk.told == [telling().key] * times
+
+
+def test_a_surprise_leaves_it_unclear(alerts, desk):
+    desk.answers, desk.knows = [RuntimeError("a bug")], False
+
+    with pytest.raises(RuntimeError):
+        delivery(alerts, desk).deliver(telling())
+
+    assert alerts.begin(telling().key, "next") == "AGAIN"
+
+
+def test_what_is_refused_becomes_a_dead_letter_with_its_reason(alerts, desk):
+    desk.answers = [RefusedError("channel_not_found")]
+
+    delivery(alerts, desk).deliver(telling())
+
+    [letter] = alerts.failed()
+    assert (letter.telling["key"], letter.reason, letter.at_us) == (telling().key, "channel_not_found", NOW_US)
+
+
+def test_a_text_that_cannot_be_filled_in_becomes_one_too(alerts, desk):
+    delivery(alerts, desk).deliver(telling(action={"to": "desk", "text": "bad"}))
+
+    assert [letter.reason for letter in alerts.failed()] == ["text: is bad"]
+    assert desk.told == []
+
+
+def test_all_of_a_place_waits_as_long_as_it_has_asked(alerts, desk):
+    desk.answers = [TryAgainError("429", 30)]
+
+    with pytest.raises(LaterError) as first:
+        delivery(alerts, desk).deliver(telling(1))
+    with pytest.raises(LaterError) as other:
+        delivery(alerts, desk).deliver(telling(2))
+
+    assert first.value.seconds == 30
+    assert 29 < other.value.seconds <= 30
+    assert desk.told == []
+
+
+def test_after_a_day_it_is_given_up(alerts, desk):
+    desk.answers = [TryAgainError("down")]
+
+    delivery(alerts, desk, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).deliver(telling())
+
+    assert [letter.reason for letter in alerts.failed()] == ["given up after a day: down"]
+
+
+def test_while_another_delivers_it_this_one_waits(alerts, desk):
+    alerts.begin(telling().key, "other")
+
+    with pytest.raises(LaterError):
+        delivery(alerts, desk).deliver(telling())
+
+    assert desk.told == []
+
+
+# --- sheets
+
+
+class Book:
+    """A spreadsheet; `answers` are errors that the next appends raise, after appending where they are unclear."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.answers: list[Exception | None] = []
+        self.bad: set[str] = set()
+
+    def append(self, worksheet, rows) -> None:
+        answer = self.answers.pop(0) if self.answers else None
+        if self.bad & {row["url"] for row in rows}:
+            raise RefusedError("a cell is refused")
+        if answer is None or getattr(answer, "unclear", False):
+            self.calls.append([row["url"] for row in rows])
+        if answer:
+            raise answer
+
+    def holds(self, worksheet, rows) -> list[bool]:
+        there = {url for call in self.calls for url in call}
+        return [row["url"] in there for row in rows]
+
+
+def sheet(alerts, book, now_us: int = NOW_US) -> SheetDelivery:
+    found = SheetDelivery("book", book, alerts, PlainTexts(), NoHistory(), "me")
+    found._now_us = lambda: now_us
+    return found
+
+
+def row(number: int):
+    return telling(number, "book", action={"to": "book", "worksheet": "paid", "row": {"url": "{{ url }}"}})
+
+
+def test_rows_of_a_second_go_together_and_in_order(alerts):
+    book = Book()
+    sheets = [sheet(alerts, book).wait(row(number)) for number in (1, 2, 3, 2)]
+
+    more = sheet(alerts, book).flush("paid")
+
+    assert (sheets, more) == (["paid", "", "", ""], False)
+    assert book.calls == [["1", "2", "3"]]
+    assert sheet(alerts, book).wait(row(1)) == ""
+
+
+def test_after_an_unclear_append_only_what_is_not_there_is_appended(alerts):
+    book = Book()
+    book.answers = [TryAgainError("timeout", unclear=True)]
+    sheet(alerts, book).wait(row(1))
+
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book).flush("paid")
+    sheet(alerts, book).wait(row(2))
+    sheet(alerts, book).flush("paid")
+
+    assert book.calls == [["1"], ["2"]]
+
+
+def test_a_bad_row_is_set_aside_alone(alerts):
+    book = Book()
+    book.bad = {"2"}
+    for number in (1, 2, 3):
+        sheet(alerts, book).wait(row(number))
+
+    sheet(alerts, book).flush("paid")
+
+    assert book.calls == [["1"], ["3"]]
+    assert [letter.telling["key"] for letter in alerts.failed()] == ["paid:2:0"]
+
+
+def test_while_a_sheet_is_in_trouble_its_rows_wait_and_nobody_else_is_sent_there(alerts):
+    book = Book()
+    book.answers = [TryAgainError("503")]
+    sheet(alerts, book).wait(row(1))
+
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book).flush("paid")
+    beside = sheet(alerts, book).wait(row(2))
+    sheet(alerts, book).flush("paid")
+
+    assert beside == ""
+    assert book.calls == [["1", "2"]]
+
+
+def test_rows_that_have_waited_for_a_day_are_given_up(alerts):
+    book = Book()
+    book.answers = [TryAgainError("down")]
+    sheet(alerts, book).wait(row(1))
+
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).flush("paid")
+
+    assert [letter.reason for letter in alerts.failed()] == ["given up after a day: down"]
+    assert alerts.rows("book", "paid") == {}
+
+
+def test_a_sheet_that_asks_for_quiet_gets_it(alerts):
+    book = Book()
+    book.answers = [TryAgainError("429", 30)]
+    sheet(alerts, book).wait(row(1))
+
+    for _ in range(2):
+        with pytest.raises(LaterError):
+            sheet(alerts, book).flush("paid")
+
+    assert book.calls == []
+
+
+def test_keys_of_deliveries_lie_below_one_name(alerts, redis_server):
+    sheet(alerts, Book()).wait(row(1))
+    delivery(alerts, Desk()).deliver(telling())
+
+    assert all(name.startswith(PREFIX.encode()) for name in redis_server.client().keys())

@@ -1,0 +1,248 @@
+"""The watcher on a real Redis: every record of a site with rules is seen once, and comes to the same tellings always."""
+
+import pytest
+
+from oceanus import records
+from oceanus.alerts import Alerts
+from oceanus.errors import SpoolUnclearError
+from oceanus.spool import Spool, connect, key, list_key
+from revelation.rules import Counting, Limits
+from revelation.watcher import ROWS, Watcher
+from tests.revelation.scene import NOW_US, Heap, record, rule, rules
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.us = NOW_US
+
+    def on(self, seconds: float) -> None:
+        self.now += seconds
+        self.us += int(seconds * 1e6)
+
+
+class House:
+    """Redis with what arms does to it, and as many watchers as a test wants."""
+
+    def __init__(self, redis_server) -> None:
+        self.client = redis_server.client()
+        self.spool = Spool(connect(redis_server.settings))
+        self.alerts = Alerts(connect(redis_server.settings))
+        self.heap, self.clock = Heap(), Clock()
+        self._writers = 0
+
+    def push(self, *numbers: int, site: str = "shop", **fields: object) -> None:
+        self.client.lpush(key(site, "alerts"), *(records.encode(record(number, **fields)) for number in numbers))
+
+    def watcher(self, *some, held_ms: int = 60_000) -> Watcher:
+        return Watcher(
+            rules(*some),
+            ["shop", "mail"],
+            self.spool,
+            self.alerts,
+            self.heap,
+            new_writer=self._name,
+            clock=lambda: self.clock.now,
+            now_us=lambda: self.clock.us,
+            held_ms=held_ms,
+        )
+
+    def _name(self) -> str:
+        self._writers += 1
+        return f"w{self._writers}"
+
+    def die(self) -> None:
+        """Let every watcher show no sign of life any more."""
+        for site in ("shop", "mail"):
+            for number in range(1, self._writers + 1):
+                self.client.delete(list_key(site, "alerts", f"lease:w{number}"))
+
+    def run(self, watcher: Watcher) -> None:
+        for _ in range(200):
+            if not watcher.step():
+                return
+        raise AssertionError("it goes round and round")
+
+    def left(self) -> list[bytes]:
+        return [name for name in self.client.keys("oceanus:{*") if b"writer" not in name and b"lease" not in name]
+
+    @property
+    def told(self) -> list[str]:
+        return [str(one.record["url"]) for one in self.heap.put_in]
+
+
+@pytest.fixture
+def house(redis_server):
+    return House(redis_server)
+
+
+def test_each_record_is_seen_once_oldest_first(house):
+    house.push(*range(3 * ROWS))
+    house.push(7, site="mail")
+
+    house.run(house.watcher(rule(), rule("opened", sites=["mail"])))
+
+    assert [int(url) for url in house.told[: 3 * ROWS]] == [*range(ROWS), 7, *range(ROWS, 3 * ROWS - 1)]
+    assert len(house.told) == 3 * ROWS + 1
+    assert [name for name in house.left() if b"workers" not in name] == []
+
+
+def test_records_that_no_rule_is_true_of_are_let_go(house):
+    house.push(1, 2, 3)
+
+    house.run(house.watcher(rule(matches=lambda seen: seen["url"] == "2")))
+
+    assert house.told == ["2"]
+    assert house.client.llen(key("shop", "alerts")) == 0
+
+
+def test_a_telling_knows_its_rule_record_and_place(house):
+    house.push(1)
+
+    house.run(house.watcher(rule()))
+
+    [telling] = house.heap.put_in
+    assert telling.key == f"paid:{record(1)['eid']}:0"[:5] + telling.key[5:]
+    assert (telling.rule, telling.site, telling.destination) == ("paid", "shop", "desk")
+    assert telling.more == {"rule": "paid", "site": "shop", "count": 1}
+    assert telling.made_us == NOW_US
+
+
+def test_whatever_dies_amid_a_batch_it_is_looked_at_again_and_comes_to_the_same(house):
+    house.push(*range(5))
+    house.heap.trouble = [KeyboardInterrupt()]
+    dead = house.watcher(rule(limits=Limits(a_minute=3)))
+    with pytest.raises(KeyboardInterrupt):
+        dead.step()
+    house.die()
+    house.clock.on(5)
+
+    house.run(house.watcher(rule(limits=Limits(a_minute=3))))
+    house.run(house.watcher(rule(limits=Limits(a_minute=3))))
+
+    assert house.told == ["0", "1", "2"]
+    assert house.client.llen(key("shop", "alerts")) == 0
+
+
+def test_a_living_watcher_is_not_adopted(house):
+    house.push(1)
+    house.heap.trouble = [SpoolUnclearError("away")]
+    first = house.watcher(rule())
+    first.step()
+
+    house.run(house.watcher(rule()))
+    beside = house.told
+    first.step()
+
+    assert beside == []
+    assert house.told == ["1"]
+
+
+def test_what_is_no_record_is_passed_over(house):
+    house.client.lpush(key("shop", "alerts"), b"\xff", b"{}", b"[]")
+    house.push(1)
+
+    house.run(house.watcher(rule()))
+
+    assert house.told == ["1"]
+
+
+def test_what_was_held_back_is_told_in_one_digest_when_the_minute_is_over(house):
+    house.push(*range(500))
+    watcher = house.watcher(rule(limits=Limits(a_minute=4)), held_ms=0)
+
+    house.run(watcher)
+    for _ in range(3):
+        house.clock.on(2)
+        watcher.step()
+
+    digests = house.heap.put_in[4:]
+    assert len(house.heap.put_in) == 5
+    assert [one.more["count"] for one in digests] == [496]
+    assert digests[0].action["text"].startswith("{{ count }} more of {{ rule }}")
+
+
+def test_a_counting_rule_tells_how_many_there_were(house):
+    house.push(*range(9))
+
+    house.run(house.watcher(rule(counting=Counting(more_than=5, seconds=60))))
+
+    assert [one.more["count"] for one in house.heap.put_in] == [6]
+
+
+def test_silence_is_told_once_until_something_comes(house):
+    watcher = house.watcher(rule(silence_seconds=900))
+    for _ in range(20):
+        house.clock.on(60)
+        house.run(watcher)
+    first = list(house.heap.keys)
+    house.client.lpush(key("shop", "alerts"), records.encode(record(0) | {"eid": records.mint(house.clock.us)}))
+    for _ in range(20):
+        house.clock.on(60)
+        house.run(watcher)
+
+    assert len(first) == 1
+    assert len(house.heap.keys) == 2
+    assert len(set(house.heap.keys)) == 2
+
+
+def test_nothing_is_silent_while_records_wait(house):
+    """After an absence of its own revelation looks first at what came meanwhile."""
+    quiet = house.watcher(rule(silence_seconds=900))
+    house.run(quiet)
+    house.clock.on(3600)
+    house.client.lpush(key("shop", "alerts"), records.encode(record(0) | {"eid": records.mint(house.clock.us)}))
+
+    house.run(house.watcher(rule(silence_seconds=900)))
+
+    assert house.heap.keys == []
+
+
+def test_what_a_full_list_dropped_is_told_once(house):
+    house.client.set(key("shop", "alerts:dropped"), 12)
+    watcher = house.watcher(rule(), rule("other"))
+    watcher.step()
+    house.clock.on(120)
+    watcher.step()
+    house.client.incrby(key("shop", "alerts:dropped"), 5)
+    house.clock.on(120)
+    watcher.step()
+
+    assert [one.more["count"] for one in house.heap.put_in] == [12, 5]
+
+
+def test_a_dead_letter_is_tried_once_more(house):
+    house.push(1)
+    watcher = house.watcher(rule())
+    house.run(watcher)
+    [telling] = house.heap.put_in
+    house.alerts.fail({name: getattr(telling, name) for name in telling.__slots__}, "down", 1)
+    house.alerts.retry([telling.key])
+
+    house.clock.on(2)
+    watcher.step()
+
+    assert [one.key for one in house.heap.put_in] == [telling.key] * 2
+    assert house.alerts.again() == []
+
+
+def test_away_redis_is_told_and_waited_for(house):
+    class Away:
+        def __getattr__(self, name):
+            raise SpoolUnclearError("away")
+
+    watcher = house.watcher(rule())
+    watcher._spool = Away()
+
+    assert watcher.step() is False
+
+
+def test_release_leaves_no_writer_behind(house):
+    watcher = house.watcher(rule())
+    house.run(watcher)
+
+    watcher.release()
+
+    assert house.client.keys("*workers") == []
