@@ -6,21 +6,24 @@ from dataclasses import Field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from management.programs import with_defaults
+from management.programs import alerts_file, with_defaults
 from management.wording import counted
 from oceanus import sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import (
     ArmsSettings,
     R2bqSettings,
+    RevelationSettings,
     SitesSettings,
     TableManagerSettings,
     UpSettings,
     WarehouseSettings,
     read,
 )
+from revelation import rules
 
 _GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings)
+_KNOWN = (*_GROUPS, RevelationSettings)
 # A variable with one of these words in it is meant for us.
 _WORDS = re.compile("SITES|OCEANUS|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
 # Kubernetes gives every container such ones for each service: REDIS_PD_PORT=tcp://..., REDIS_PD_PORT_6379_TCP_ADDR.
@@ -31,22 +34,26 @@ def mistakes(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each mistake that would stop a process that `oceanus up` starts."""
     whole = with_defaults(environ)
     found = [line for group in _GROUPS for line in _read(group, whole)]
-    return [*_one_for_each_variable(found), *_half_an_emulator(whole), *_sites(whole)]
+    return [*_one_for_each_variable(found), *_half_an_emulator(whole), *_sites(whole), *_alerts(whole)]
 
 
 def summary(environ: Mapping[str, str]) -> str:
-    """Return the line that says that all is well; raises MisconfiguredError if it is not."""
+    """Return the lines that say that all is well; raises MisconfiguredError if it is not."""
     file = read(SitesSettings, with_defaults(environ)).file
     declared = sites.load(file)
     shapes = ", ".join(
         f"{sum(site.method == method for site in declared.values())} {method}" for method in sites.METHODS
     )
-    return f"sites.yaml: {counted(len(declared), 'site')} ({shapes}) in {file}: ok"
+    lines = [f"sites.yaml: {counted(len(declared), 'site')} ({shapes}) in {file}: ok"]
+    alerts = _alerts_file(with_defaults(environ))
+    if alerts:
+        lines.append(f"alerts.yaml: {counted(len(rules.load(alerts, declared).rules), 'rule')} in {alerts}: ok")
+    return "\n".join(lines)
 
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each variable that is none of ours and looks like a misspelt one."""
-    ours = {*_variables(*_GROUPS), "JOURNAL_DIR"}
+    ours = {*_variables(*_KNOWN), "JOURNAL_DIR"}
     lines = []
     for name in sorted(environ.keys() - ours):
         if _WORDS.search(name.upper()) and not _OF_KUBERNETES.fullmatch(name):
@@ -88,6 +95,25 @@ def _sites(environ: Mapping[str, str]) -> list[str]:
     except MisconfiguredError as exc:
         return exc.mistakes
     return []
+
+
+def _alerts(environ: Mapping[str, str]) -> list[str]:
+    """Return the mistakes in alerts.yaml, and in what its destinations need of the environment."""
+    try:
+        file, declared = _alerts_file(environ), sites.load(read(SitesSettings, environ).file)
+    except MisconfiguredError:
+        return []  # told already
+    if not file:
+        return []
+    try:
+        found = rules.load(file, declared)
+    except MisconfiguredError as exc:
+        return exc.mistakes
+    return rules.unset(found, environ)
+
+
+def _alerts_file(environ: Mapping[str, str]) -> str:
+    return alerts_file(read(UpSettings, environ))
 
 
 def _variables(*groups: type[Any]) -> Iterator[str]:

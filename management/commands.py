@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from management import audit, check, replay, running, sql, status
+from management.alerts_commands import alerts, tail
 from management.failed_commands import failed
 from management.telling import Bytes, progress
 from management.telling import say as _say
@@ -266,4 +267,6 @@ async def _send(
         await replay.Replay(client, name, tally, rate, waits=lambda told: _say([told])).send(beacons, each)
 
 
+oceanus.add_command(alerts)
 oceanus.add_command(failed)
+oceanus.add_command(tail)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from management.supervisor import Program
@@ -12,6 +13,7 @@ from oceanus.sites import SAMPLE
 LOOPBACK = "127.0.0.1"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 LOCAL_PROJECT = "local"
+SAMPLE_ALERTS = Path(str(files("revelation"))) / "sample_alerts.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Layout:
 
     data_dir: Path
     sites_file: str
+    alerts_file: str
     dataset: str
     project: str
     host: str
@@ -49,10 +52,11 @@ def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Layout:
     """Return what `up` runs and where: arms listens on `host`, and every port but its own is a free one."""
-    inner = ("redis", "bigquery", "bigquery_storage", "r2bq", "table_manager")
+    inner = ("redis", "bigquery", "bigquery_storage", "r2bq", "table_manager", "revelation")
     return Layout(
         data_dir=Path(settings.data_dir).absolute(),
         sites_file=str(Path(settings.sites_file).absolute()) if settings.sites_file else str(SAMPLE),
+        alerts_file=alerts_file(settings),
         dataset=settings.dataset,
         project=settings.project or LOCAL_PROJECT,
         host=host,
@@ -62,10 +66,19 @@ def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Lay
     )
 
 
+def alerts_file(settings: UpSettings) -> str:
+    """Return the alerts.yaml that counts: the named one, else the sample beside the sample sites.yaml, else none."""
+    if settings.alerts_file:
+        return str(Path(settings.alerts_file).absolute())
+    is_sample = not settings.sites_file or Path(settings.sites_file).absolute() == SAMPLE.absolute()
+    return str(SAMPLE_ALERTS) if is_sample else ""
+
+
 def environment(plan: Layout, environ: Mapping[str, str], name: str, token: str) -> dict[str, str]:
     """Return the environment of one of our processes."""
     own = {
         "SITES_FILE": plan.sites_file,
+        "ALERTS_FILE": plan.alerts_file,
         "DATA_SET": plan.dataset,
         "PROJECT_ID": plan.project,
         "LISTEN_ADDRESS": plan.host,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from management import leftovers
+from management import leftovers, programs
 from management.folder import write
 from management.leftovers import Mark
 from management.programs import Layout, with_defaults
@@ -26,6 +26,7 @@ class Running:
 
     url: str
     sites_file: str
+    alerts_file: str
     trust_token_file: Path
     arms_metrics: str
     environ: Mapping[str, str]
@@ -49,6 +50,7 @@ def save(plan: Layout, environ: Mapping[str, str], up: Mark, token_file: Path, c
         },
         "dataset": plan.dataset,
         "sites_file": plan.sites_file,
+        "alerts_file": plan.alerts_file,
         "trust_token_file": str(token_file),
         "arms_metrics": f"{plan.url}metrics",
         "children": {name: one.pid for name, one in children.items()},
@@ -105,6 +107,17 @@ def sites_file(environ: Mapping[str, str]) -> str:
         return str(SAMPLE)
 
 
+def alerts_file(environ: Mapping[str, str]) -> str:
+    """Return the alerts.yaml that counts, as for sites.yaml; raises MisconfiguredError if there is none."""
+    try:
+        file = read(UpSettings, environ).alerts_file or find(environ).alerts_file
+    except MisconfiguredError:
+        file = programs.alerts_file(read(UpSettings, environ))
+    if not file:
+        raise MisconfiguredError(["ALERTS_FILE is not set: path of alerts.yaml"])
+    return file
+
+
 def _running(written: Mapping[str, Any]) -> Running:
     store, bigquery = written["redis"], written["bigquery"]
     environ = {
@@ -120,6 +133,7 @@ def _running(written: Mapping[str, Any]) -> Running:
     return Running(
         url=written["url"],
         sites_file=written["sites_file"],
+        alerts_file=written["alerts_file"],
         trust_token_file=Path(written["trust_token_file"]),
         arms_metrics=written["arms_metrics"],
         environ=environ,

@@ -28,7 +28,7 @@ from oceanus.errors import MisconfiguredError, SpoolError
 from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, read
 from oceanus.spool import Spool, connect
 
-STOP_ORDER = ("r2bq", "table_manager", "bigquery", "redis")
+STOP_ORDER = ("r2bq", "revelation", "table_manager", "bigquery", "redis")
 LOOK_SECONDS = 0.1
 # Our processes end by themselves when their grace is over; this much later they are made to.
 MARGIN_SECONDS = 3.0
@@ -143,6 +143,7 @@ class _House:
         for line in await asyncio.to_thread(self._stranded):
             self._log.tell("up", line)
         self._log.tell("up", f"sites file: {self._plan.sites_file}")
+        self._log.tell("up", f"alerts file: {self._plan.alerts_file or 'none (ALERTS_FILE is not set)'}")
         self._log.tell("up", f"every line, also those not shown here: {self._plan.data_dir / LOG_FILE}")
         self._log.say(f"ready: {self._plan.url}")
         await stop.wait()
@@ -156,6 +157,8 @@ class _House:
         await self._children.once(self._program("table_manager", "--once"))
         await self._children.start(self._program("r2bq"))
         await self._children.start(self._program("table_manager"))
+        if self._plan.alerts_file:
+            await self._children.start(self._program("revelation"))
         await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
         await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
 

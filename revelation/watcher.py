@@ -16,6 +16,7 @@ from oceanus.records import Record
 from oceanus.spool import Claim, Holder, Spool
 from revelation import deciding, metrics
 from revelation.rules import Rule, Rules
+from revelation.seen import Seen
 from revelation.telling import Telling
 
 log = logging.getLogger(__name__)
@@ -194,8 +195,9 @@ def matches(site: str, found: Iterable[Record], rules: Rules) -> Iterator[tuple[
     """Yield each rule that is true of a record."""
     of_site = rules.by_site.get(site, ())
     for record in found:
+        seen = Seen(record, site)
         for rule in of_site:
-            if rule.matches(record):
+            if rule.matches(seen):
                 yield rule, record, deciding.match(rule, record, rules.a_minute)
 
 

@@ -92,7 +92,7 @@ def test_each_record_is_seen_once_oldest_first(house):
 def test_records_that_no_rule_is_true_of_are_let_go(house):
     house.push(1, 2, 3)
 
-    house.run(house.watcher(rule(matches=lambda seen: seen["url"] == "2")))
+    house.run(house.watcher(rule(matches=lambda seen: seen.record["url"] == "2")))
 
     assert house.told == ["2"]
     assert house.client.llen(key("shop", "alerts")) == 0

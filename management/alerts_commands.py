@@ -1,0 +1,152 @@
+"""The commands of `oceanus alerts` and `oceanus tail`: what a rule would tell, what could not be told, what comes in."""
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from management import grid, running
+from management.failed import rfc3339
+from management.programs import with_defaults
+from management.telling import say
+from management.wording import visible
+from oceanus import records, settings, sites
+from oceanus.alerts import Alerts, Letter
+from oceanus.errors import MisconfiguredError, NotARecordError, SpoolError
+from oceanus.sites import Site
+from oceanus.spool import Spool, connect
+from revelation import rules
+from revelation.conditions import Condition
+from revelation.seen import Seen
+
+
+@click.group("alerts")
+def alerts() -> None:
+    """Try the rules of alerts.yaml, and see what could not be told."""
+
+
+@alerts.command("test", epilog="Example: oceanus alerts test paid --record record.json")
+@click.argument("rule")
+@click.option("--record", "file", required=True, help="A record as JSON, such as `oceanus tail` shows; - for stdin.")
+@click.option("--send", is_flag=True, help="Tell it, too.")
+@click.pass_context
+def test_command(ctx: click.Context, rule: str, file: str, send: bool) -> None:
+    """Show what a rule would tell of a record, and to whom.
+
+    Limits, counting and silence are not looked at. Exit code 1 if the rule is not true of the record.
+    """
+    environ = settings.environment()
+    words = [sys.executable, "-m", "revelation", "--test", rule, "--record", file, *(["--send"] if send else [])]
+    ctx.exit(subprocess.run(words, env=_environment(environ), check=False).returncode)  # noqa: S603 - our own program
+
+
+def _environment(environ: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a revelation beside what runs."""
+    try:
+        found = dict(running.find(environ).environ)
+    except MisconfiguredError:
+        found = {}
+    chosen = {"SITES_FILE": running.sites_file(environ), "ALERTS_FILE": running.alerts_file(environ)}
+    return with_defaults(environ | ({} if running.names_warehouse(environ) else found)) | chosen
+
+
+@alerts.group("failed")
+def failed() -> None:
+    """See what could not be told, and try it once more."""
+
+
+_rule = click.option("--rule", help="Of this rule only.")
+_destination = click.option("--destination", help="To this destination only.")
+
+
+@failed.command("list", epilog="Example: oceanus alerts failed list --destination desk")
+@_rule
+@_destination
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_command(rule: str | None, destination: str | None, form: str) -> None:
+    """Show the messages that could not be delivered, the oldest first."""
+    chosen = _chosen(_alerts().failed(), rule, destination)
+    if form == "json":
+        click.echo(json.dumps([_told(letter) for letter in chosen], indent=2, ensure_ascii=False))
+        return
+    if not chosen:
+        click.echo("nothing has failed")
+        return
+    lines = [[str(value) for value in _told(letter).values()][:5] for letter in chosen]
+    for line in grid.plain(("time", "rule", "destination", "key", "reason"), lines, [False] * 5):
+        click.echo(visible(line))
+
+
+@failed.command("retry", epilog="Example: oceanus alerts failed retry --rule paid")
+@click.argument("keys", nargs=-1)
+@_rule
+@_destination
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+def retry_command(keys: tuple[str, ...], rule: str | None, destination: str | None, everything: bool) -> None:
+    """Try messages once more that could not be delivered: those of KEYS, or all that an option chooses."""
+    if not (keys or rule or destination or everything):
+        raise click.UsageError("name keys, --rule, --destination or --all")
+    book = _alerts()
+    chosen = _chosen(book.failed(), rule, destination)
+    names = [str(letter.telling["key"]) for letter in chosen if not keys or letter.telling["key"] in keys]
+    count = book.retry(names)
+    click.echo(f"{count} will be tried once more" if count else "nothing to be tried")
+
+
+@click.command("tail", epilog="Example: oceanus tail --site bizocean --where '{evt: paid}'")
+@click.option("--site", "name", required=True, help="The site to follow.")
+@click.option("--where", help="Only records of which this is true: a condition as in alerts.yaml, on one line.")
+@click.option("--limit", type=click.IntRange(min=1), help="End after so many.")
+def tail(name: str, where: str | None, limit: int | None) -> None:
+    """Follow the accepted records of a site, a line of JSON each, until Ctrl-C."""
+    environ = settings.environment()
+    site = _site(name, running.sites_file(environ))
+    condition = rules.condition(where, site) if where else None
+    spool = Spool(connect(running.redis(environ)))
+    shown = 0
+    while True:
+        try:
+            for raw in spool.live([name]):
+                if raw is not None and (condition is None or _is_true(condition, raw, name)):
+                    click.echo(visible(raw.decode(errors="replace")))
+                    shown += 1
+                if limit and shown >= limit:
+                    return
+        except SpoolError as exc:
+            say([f"{exc}; trying again"])
+            time.sleep(1)
+
+
+def _is_true(condition: Condition, raw: bytes, site: str) -> bool:
+    try:
+        return condition(Seen(records.decode(raw), site))
+    except NotARecordError:
+        return False
+
+
+def _site(name: str, file: str) -> Site:
+    declared = sites.load(file)
+    if name not in declared:
+        raise MisconfiguredError([f"{file} does not declare the site {name}; it declares {', '.join(declared)}"])
+    return declared[name]
+
+
+def _alerts() -> Alerts:
+    return Alerts(connect(running.redis(settings.environment())))
+
+
+def _chosen(letters: list[Letter], rule: str | None, destination: str | None) -> list[Letter]:
+    return [
+        letter
+        for letter in letters
+        if rule in (None, letter.telling["rule"]) and destination in (None, letter.telling["destination"])
+    ]
+
+
+def _told(letter: Letter) -> dict[str, Any]:
+    telling = letter.telling
+    told = {"time": rfc3339(letter.at_us), "rule": telling["rule"], "destination": telling["destination"]}
+    return told | {"key": telling["key"], "reason": letter.reason, "record": telling["record"]}
