@@ -23,7 +23,7 @@ from oceanus.spool import Client, key, text, translated
 
 PREFIX = "oceanus:alerts:"
 KEPT_MS = 7 * 86_400_000  # a telling is not delivered twice within
-DOING_MS = 60_000  # more than a delivery may take
+DOING_MS = 40_000  # more than a delivery may take
 MINUTE_MS = 60_000
 FAILED_CAP = 10_000  # dead letters: some 20 MB
 FLUSH_MS = 10_000  # less than a task of a dead process waits for the next one

@@ -23,7 +23,7 @@ from revelation.telling import Telling
 
 NAMESPACE = "oceanus:tasks"
 THREADS = 2  # of each place
-LIMIT_MS = 50_000  # of one delivery, shorter than `Alerts.begin` lends it
+LIMIT_MS = 30_000  # of one delivery, shorter than `Alerts.begin` lends it
 LEAST_MS, MOST_MS = 1000, 300_000  # between two tries, growing, with jitter
 HEARTBEAT_MS = 15_000
 MAINTENANCE = 50_000  # so many commands in a million look for messages of the dead

@@ -1,0 +1,235 @@
+"""The stage: a real Redis, `python -m revelation` on it, a Slack of our own on loopback, an arms that only pushes."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from management import parts
+from oceanus import records, settings
+from oceanus.alerts import Alerts
+from oceanus.pushes import Push
+from oceanus.spool import Pusher, Spool, connect, connect_pusher
+from tests.conftest import RedisProcess, end
+
+SITES = """
+shapes:
+  page:
+    fields:
+      dt: {from: clock, type: TIMESTAMP, mode: REQUIRED}
+      evt: {from: query, rule: {type: string}}
+      url: {from: query, rule: {type: string}}
+      tit: {from: query, rule: {type: string}}
+      ref: {from: query, rule: {type: string}}
+      ua: {from: "header:user-agent", rule: {type: string}}
+      sid: {from: query, rule: {type: string}}
+      jsn: {from: query, normal: [json], rule: {type: string}, type: JSON}
+sites:
+  shop: {method: swallow, shape: page, batch: {rows: 50, seconds: 1}, alerts: true}
+"""
+
+
+class Slack:
+    """A Slack that answers as its documentation says, and notes when it heard which text; may be away."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+        self.away = False
+        slack = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if slack.away:
+                    self._answer(503, b"service_unavailable", "text/plain")
+                    return
+                if self.path.endswith("chat.postMessage"):
+                    slack.heard.append((_text(json.loads(body)), time.time()))
+                self._answer(200, b'{"ok":true,"channel":"C1","ts":"1.1","messages":[]}', "application/json")
+
+            def _answer(self, status: int, body: bytes, kind: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/api/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def times(self) -> Counter[str]:
+        """Return how often each text was heard."""
+        return Counter(text for text, _ in list(self.heard))
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _text(asked: dict[str, Any]) -> str:
+    return str(asked["text"])
+
+
+class Stage:
+    """All of it. `rules` are the lines below `rules:` in alerts.yaml; the destination is `desk`."""
+
+    def __init__(self, folder: Path, redis: RedisProcess, rules: str, a_minute: int = 1_000_000) -> None:
+        self.folder, self.redis = folder, redis
+        self.slack = Slack()
+        self.port = parts.free_port()
+        self.spool, self.alerts = Spool(connect(redis.settings)), Alerts(connect(redis.settings))
+        self.process: subprocess.Popen[bytes] | None = None
+        (folder / "sites.yaml").write_text(SITES)
+        self.write(rules, a_minute)
+
+    def write(self, rules: str, a_minute: int = 1_000_000) -> None:
+        """Write alerts.yaml, as a whole."""
+        desk = '{kind: slack, channel: "#shop", token: TOKEN}'
+        whole = f"limits: {{a_minute: {a_minute}}}\ndestinations:\n  desk: {desk}\nrules:\n{rules}"
+        (self.folder / "next").write_text(whole)
+        (self.folder / "next").rename(self.folder / "alerts.yaml")
+
+    def start(self, **environ: str) -> None:
+        """Start revelation, and wait until it answers."""
+        told = {
+            "PATH": settings.environment().get("PATH", ""),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "SITES_FILE": str(self.folder / "sites.yaml"),
+            "ALERTS_FILE": str(self.folder / "alerts.yaml"),
+            "PROJECT_ID": "local",
+            "DATA_SET": "beacons",
+            "PORT": str(self.port),
+            "TOKEN": "xoxb-1",
+            "SLACK_API_URL": self.slack.url,
+            **self.redis.environ,
+        }
+        with (self.folder / "log").open("ab") as log:
+            words = [sys.executable, "-m", "revelation"]
+            self.process = subprocess.Popen(words, env=told | environ, stdout=log, stderr=log)
+        self.until(lambda: self.process.poll() is not None or self._answers(), "revelation answers")
+        assert self.process.poll() is None, self.log()
+
+    def _answers(self) -> bool:
+        try:
+            self.metrics()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End revelation as a power cut would."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End revelation as an operator would; return its exit code."""
+        assert self.process
+        return end(self.process)
+
+    def hang_up(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGHUP)
+
+    def close(self) -> None:
+        if self.process:
+            end(self.process)
+        self.slack.close()
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def metrics(self) -> dict[str, float]:
+        """Return what revelation counts, by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, _, value in (one.rpartition(" ") for one in lines if one[:1] != "#")}
+
+    def use(self) -> tuple[float, float]:
+        """Return the CPU seconds and the megabytes of revelation and its children."""
+        assert self.process
+        every = [psutil.Process(self.process.pid)]
+        every += every[0].children(recursive=True)
+        cpu = sum(sum(one.cpu_times()[:2]) for one in every)
+        return cpu, sum(one.memory_info().rss for one in every) / 1e6
+
+    def until(self, true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait until something is true."""
+        ends = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < ends, f"{what}: not after {seconds} s; {self.log()[-3000:]}"
+            time.sleep(0.02)
+
+
+def a_record(number: int, **fields: object) -> dict[str, Any]:
+    """Return a page view as arms makes it; its `url` tells its number."""
+    us = time.time_ns() // 1000
+    beacon = {"url": f"https://shop.example/{number}", "tit": "A page of the shop", "sid": "86895a04e5a59600"}
+    beacon |= {"evt": "pageview", "ref": "https://search.example/?q=shop", "ua": "Mozilla/5.0 (X11; Linux x86_64)"}
+    beacon["jsn"] = '{"cat":"shoes","price":1200}'
+    return {"v": 1, "eid": records.mint(us), "dt": records.time_text(us)} | beacon | fields
+
+
+class Arms:
+    """What arms does to Redis: pushes of all that came within a moment."""
+
+    def __init__(self, redis: RedisProcess) -> None:
+        self._redis = redis
+        self.answered: dict[str, float] = {}
+        self.count = 0
+
+    def push(self, some: Sequence[dict[str, Any]]) -> None:
+        """Push records once."""
+        asyncio.run(self._push_all([some], 0))
+
+    def steadily(self, rate: int, seconds: float, make: Callable[[int], dict[str, Any]]) -> None:
+        """Push `rate` records a second, in 50 pushes a second."""
+        each = max(1, rate // 50)
+        total = int(rate * seconds)
+        batches = (
+            [make(number) for number in range(first, min(first + each, total))] for first in range(0, total, each)
+        )
+        asyncio.run(self._push_all(batches, each / rate))
+
+    async def _push_all(self, batches: Any, pause: float) -> None:
+        pusher = Pusher(connect_pusher(self._redis.settings, 5.0), "host", os.getpid())
+        due = time.monotonic()
+        for some in batches:
+            assert not any(await pusher.push([_push(some)], 5.0))
+            now = time.time()
+            self.answered |= {one["url"]: now for one in some}
+            self.count += len(some)
+            due += pause
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await pusher.close()
+
+
+def _push(some: Sequence[dict[str, Any]]) -> Push:
+    return Push(
+        site="shop",
+        source="queue",
+        minute=records.minute(some[0]["dt"]),
+        digest=sum(records.digest(one["eid"]) for one in some),
+        last_ms=time.time_ns() // 1_000_000,
+        records=[records.encode(one) for one in some],
+        alerts=True,
+    )
