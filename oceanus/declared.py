@@ -49,8 +49,9 @@ class Reader:
         self.mistakes: list[str] = []
 
     def wrong(self, place: str, sentence: str) -> None:
-        """Keep a mistake."""
-        self.mistakes.append(f"{self.file}: {place}: {sentence}" if place else f"{self.file}: {sentence}")
+        """Keep a mistake, as one line whatever stands in the file."""
+        line = f"{self.file}: {place}: {sentence}" if place else f"{self.file}: {sentence}"
+        self.mistakes.append(" ".join(line.split()))
 
     def mapping(self, value: Any, place: str, keys: set[str] | None = None) -> dict[Any, Any]:
         """Return `value` as a mapping, empty if it is none; a key that is not among `keys` is a mistake."""

@@ -54,7 +54,7 @@ class Message:
 
 
 class Destination(Protocol):
-    """A place that can be told. Its `tell` raises TryAgainError or RefusedError, and takes its time limit in seconds."""
+    """A place that can be told. Its `tell` ends within a time limit, and raises TryAgainError or RefusedError."""
 
     def tell(self, message: Message) -> None:
         """Deliver a message."""
