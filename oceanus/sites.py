@@ -4,13 +4,13 @@ Every mistake in the file becomes one line that names file, site or shape, field
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from oceanus import declared
+from oceanus.declared import is_boolean, is_natural, is_text
 from oceanus.errors import MisconfiguredError
 from oceanus.jsontext import canonical
 from oceanus.rules import MAKES, RuleValidator, Step, step
@@ -21,8 +21,6 @@ TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
 POLICIES = ("keep", "anonymous", "drop")
 # Parameters that mean something to arms itself, so that no field may be called so; `eid` is in every record already.
 RESERVED = ("debug", "cid", "re", "v", "eid", "received")
-# What PyYAML lets out for values such as 2026-13-45, !!int x or a thousand open brackets.
-_ESCAPES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 # cloud.google.com/bigquery/docs/schemas#column_names
 RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
@@ -131,45 +129,16 @@ class Sites(Mapping[str, Site]):
 
 def load(path: str) -> Sites:
     """Read and check the file at `path`; raises MisconfiguredError with a line for each mistake."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise MisconfiguredError([f"{path}: cannot be read: {exc}; set SITES_FILE to your sites.yaml"]) from exc
-    return parse(text, path)
+    return parse(declared.read(path, "set SITES_FILE to your sites.yaml"), path)
 
 
 def parse(text: str, file: str = "sites.yaml") -> Sites:
     """Return the sites that `text` declares; raises MisconfiguredError with a line for each mistake."""
-    try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses a repeated key
-    except (yaml.YAMLError, *_ESCAPES) as exc:
-        raise MisconfiguredError([f"{file}: is not YAML: {' '.join(str(exc).split())}"]) from exc
     reader = _Reader(file)
-    sites = reader.sites(document)
+    sites = reader.sites(declared.document(text, file))
     if reader.mistakes:
         raise MisconfiguredError(reader.mistakes)
     return Sites(sites)
-
-
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _boolean(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
 
 
 def _column(value: Any) -> bool:
@@ -177,26 +146,15 @@ def _column(value: Any) -> bool:
 
 
 def _description(value: Any) -> bool:
-    return _text(value) and len(value) <= DESCRIPTION_CHARACTERS
+    return is_text(value) and len(value) <= DESCRIPTION_CHARACTERS
 
 
 def _days(value: Any) -> bool:
-    return _natural(value) and value <= EXPIRY_DAYS
+    return is_natural(value) and value <= EXPIRY_DAYS
 
 
-def _natural(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-class _Reader:
-    """Turns the parsed file into sites and keeps every mistake on the way."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.mistakes: list[str] = []
-
-    def wrong(self, place: str, sentence: str) -> None:
-        self.mistakes.append(f"{self.file}: {place}: {sentence}" if place else f"{self.file}: {sentence}")
+class _Reader(declared.Reader):
+    """Turns the parsed file into sites."""
 
     def sites(self, document: Any) -> list[Site]:
         top = self.mapping(document, "", {"shapes", "sites"})
@@ -315,7 +273,7 @@ class _Reader:
     def normal(self, given: Any, place: str) -> tuple[Step, ...]:
         steps: list[Step] = []
         for entry in given if isinstance(given, list) else [None]:
-            one = entry if isinstance(entry, dict) and len(entry) == 1 else {entry: None} if _text(entry) else None
+            one = entry if isinstance(entry, dict) and len(entry) == 1 else {entry: None} if is_text(entry) else None
             if one is None:
                 self.wrong(place, "normal: must be a list of steps, such as [lower, {cut: 512}]")
                 continue
@@ -373,15 +331,15 @@ class _Reader:
         site = Site(
             name=str(name),
             method=self.choice(given, place, "method", METHODS, None),
-            description=self.value(given, place, "description", _text, "a text", ""),
+            description=self.value(given, place, "description", is_text, "a text", ""),
             fields=fields or (),
             batch=self.batch(given.get("batch"), place),
             table=self.table(given.get("table"), place, str(name), fields or ()),
             origins=self.origins(given.get("origins"), place),
             privacy=self.privacy(given.get("privacy"), place),
             unknown=unknown,
-            alerts=self.value(given, place, "alerts", _boolean, "true or false", False),
-            cookie_domain=self.value(given, place, "cookie_domain", _text, "a domain", None),
+            alerts=self.value(given, place, "alerts", is_boolean, "true or false", False),
+            cookie_domain=self.value(given, place, "cookie_domain", is_text, "a domain", None),
             callers=self.choice(given, place, "callers", ("token", "any"), "token"),
         )
         return site if len(self.mistakes) == before else None
@@ -392,7 +350,7 @@ class _Reader:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
             self.wrong(f"{place}, batch", f"seconds: {seconds!r} must be a number above 0, at most 3600")
             seconds = 1
-        rows = self.value(given, f"{place}, batch", "rows", _natural, "a whole number of at least 1", 50)
+        rows = self.value(given, f"{place}, batch", "rows", is_natural, "a whole number of at least 1", 50)
         return Batch(rows=rows, seconds=float(seconds))
 
     def table(self, body: Any, site: str, name: str, fields: tuple[Field, ...]) -> TableForm:
@@ -410,7 +368,7 @@ class _Reader:
                 f"cluster: {cluster!r} must be up to 4 different fields of the shape that are not JSON or FLOAT64",
             )
             cluster = []
-        own = self.value(given, place, "name", _text, "a table name", name)
+        own = self.value(given, place, "name", is_text, "a table name", name)
         if not re.fullmatch(r"[A-Za-z0-9_]{1,200}", own):
             self.wrong(place, f"name: {own!r} must be letters, digits and underscores")
         days = self.value(
@@ -431,7 +389,7 @@ class _Reader:
         if not isinstance(allow, list) or not all(isinstance(one, str) and re.fullmatch(pattern, one) for one in allow):
             self.wrong(place, "allow: must be a list of origins such as https://www.example.com, without a path")
             allow = []
-        enforce = self.value(given, place, "enforce", _boolean, "true or false", False)
+        enforce = self.value(given, place, "enforce", is_boolean, "true or false", False)
         if enforce and not allow:
             self.wrong(place, "enforce: true would refuse every page: list some in allow")
         return Origins(allow=frozenset(allow), enforce=enforce)
@@ -440,39 +398,11 @@ class _Reader:
         place = f"{site}, privacy"
         given = self.mapping(body, place, {"policy", "consent", "mask"})
         mask = given.get("mask")
-        if mask is not None and (not isinstance(mask, list) or not all(map(_text, mask))):
+        if mask is not None and (not isinstance(mask, list) or not all(map(is_text, mask))):
             self.wrong(place, "mask: must be a list of query parameters, such as [token, email]")
             mask = None
         return Privacy(
             policy=self.choice(given, place, "policy", POLICIES, "keep"),
-            consent=self.value(given, place, "consent", _text, "the name of a query parameter", None),
+            consent=self.value(given, place, "consent", is_text, "the name of a query parameter", None),
             mask=None if mask is None else frozenset(one.lower() for one in mask),
         )
-
-    # --- single values
-
-    def mapping(self, value: Any, place: str, keys: set[str] | None = None) -> dict[Any, Any]:
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            self.wrong(place, f"must be a mapping (key: value), not {value!r}")
-            return {}
-        for key in value:
-            if keys is not None and key not in keys:
-                self.wrong(place, f"{key!r} is not known here; known: {', '.join(sorted(keys))}")
-        return value
-
-    def choice(self, given: dict[Any, Any], place: str, key: str, among: tuple[str, ...], default: str | None) -> str:
-        value = given.get(key, default)
-        if value in among:
-            return str(value)
-        sentence = "is missing" if value is None else f"{value!r} is not known"
-        self.wrong(place, f"{key}: {sentence}; choose one of {', '.join(among)}")
-        return among[0]
-
-    def value(self, given: dict[Any, Any], place: str, key: str, fits: Any, what: str, default: Any) -> Any:
-        value = given.get(key, default)
-        if key in given and not fits(value):
-            self.wrong(place, f"{key}: {value!r} must be {what}")
-            return default
-        return value
