@@ -1,4 +1,4 @@
-"""The commands of `oceanus alerts` and `oceanus tail`: what a rule would tell, what could not be told, what comes in."""
+"""The commands of `oceanus alerts`, and `oceanus tail`: what a rule would tell, what was not told, what comes in."""
 
 import json
 import subprocess

@@ -272,7 +272,7 @@ class RevelationSettings:
     slack_url: str = var("SLACK_API_URL", "https://slack.com/api/", required, "Slack's Web API")
     sheets_url: str = var("SHEETS_API_URL", "https://sheets.googleapis.com", required, "Google's Sheets API")
     webhook_hosts: frozenset[str] = var(
-        "WEBHOOK_HOSTS", "", hosts, "hosts that web hooks may go to (.example.com: and those below); empty: any public one"
+        "WEBHOOK_HOSTS", "", hosts, "hosts that web hooks may go to (.example.com: those below); empty: any public one"
     )
     webhook_private: bool = var("WEBHOOK_PRIVATE", "0", switch, "1: web hooks may go to private addresses, too")
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")

@@ -32,6 +32,7 @@ MAY: dict[str, frozenset[str]] = {
 }
 SECRETS = ("token", "webhook", "secret")
 SPREADSHEET_VARIABLE = "SPREAD_SHEET_KEY"
+MAIL_VARIABLE = "SMTP_HOST"
 RECIPIENTS = 50
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 # html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
@@ -52,6 +53,8 @@ def troubles(kind: str, options: Mapping[str, Any]) -> list[str]:
 def variables(kind: str, options: Mapping[str, Any]) -> list[str]:
     """Return the environment variables that a destination needs."""
     named = [options[name] for name in SECRETS if name in options]
+    if kind == "mail":
+        named.append(MAIL_VARIABLE)
     return [*named, SPREADSHEET_VARIABLE] if kind == "sheets" and "spreadsheet" not in options else named
 
 

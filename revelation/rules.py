@@ -105,6 +105,20 @@ def variables(rules: Rules) -> dict[str, tuple[str, ...]]:
     return needed
 
 
+def unset(rules: Rules, environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each of these variables that is not set."""
+    return [
+        f"{variable} is not set: the destination {', '.join(places)} of alerts.yaml needs it"
+        for variable, places in sorted(variables(rules).items())
+        if not environ.get(variable, "").strip()
+    ]
+
+
+def condition(text: str, site: Site) -> Condition:
+    """Return the condition that a line states, as `when` of a rule of the site does; raises MisconfiguredError."""
+    return compiled(declared.document(text, "the condition"), Names([site]))
+
+
 class _Reader(declared.Reader):
     """Turns the parsed file into rules."""
 

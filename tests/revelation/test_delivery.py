@@ -219,4 +219,4 @@ def test_keys_of_deliveries_lie_below_one_name(alerts, redis_server):
     sheet(alerts, Book()).wait(row(1))
     delivery(alerts, Desk()).deliver(telling())
 
-    assert all(name.startswith(PREFIX.encode()) for name in redis_server.client().keys())
+    assert all(name.startswith(PREFIX.encode()) for name in redis_server.client().scan_iter())

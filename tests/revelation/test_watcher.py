@@ -1,4 +1,4 @@
-"""The watcher on a real Redis: every record of a site with rules is seen once, and comes to the same tellings always."""
+"""The watcher on a real Redis: each record of a site with rules is seen, and comes to the same tellings always."""
 
 import pytest
 

@@ -92,7 +92,7 @@ def _text(asked: dict[str, Any]) -> str:
 class Stage:
     """All of it. `rules` are the lines below `rules:` in alerts.yaml; the destination is `desk`."""
 
-    def __init__(self, folder: Path, redis: RedisProcess, rules: str, a_minute: int = 1_000_000) -> None:
+    def __init__(self, folder: Path, redis: RedisProcess, rules: str, a_minute: int = 10_000) -> None:
         self.folder, self.redis = folder, redis
         self.slack = Slack()
         self.port = parts.free_port()
@@ -101,16 +101,17 @@ class Stage:
         (folder / "sites.yaml").write_text(SITES)
         self.write(rules, a_minute)
 
-    def write(self, rules: str, a_minute: int = 1_000_000) -> None:
+    def write(self, rules: str, a_minute: int = 10_000) -> None:
         """Write alerts.yaml, as a whole."""
         desk = '{kind: slack, channel: "#shop", token: TOKEN}'
         whole = f"limits: {{a_minute: {a_minute}}}\ndestinations:\n  desk: {desk}\nrules:\n{rules}"
         (self.folder / "next").write_text(whole)
         (self.folder / "next").rename(self.folder / "alerts.yaml")
 
-    def start(self, **environ: str) -> None:
-        """Start revelation, and wait until it answers."""
-        told = {
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the environment of revelation."""
+        return {
             "PATH": settings.environment().get("PATH", ""),
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "SITES_FILE": str(self.folder / "sites.yaml"),
@@ -122,9 +123,12 @@ class Stage:
             "SLACK_API_URL": self.slack.url,
             **self.redis.environ,
         }
+
+    def start(self, **environ: str) -> None:
+        """Start revelation, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             words = [sys.executable, "-m", "revelation"]
-            self.process = subprocess.Popen(words, env=told | environ, stdout=log, stderr=log)
+            self.process = subprocess.Popen(words, env=self.environ | environ, stdout=log, stderr=log)
         self.until(lambda: self.process.poll() is not None or self._answers(), "revelation answers")
         assert self.process.poll() is None, self.log()
 
