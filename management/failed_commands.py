@@ -146,9 +146,12 @@ def list_command(
     wanted = Wanted(site=site, stage=stage, reason=reason, since_us=since)
     found = _each(parts, wanted, limit) if each else _groups(parts, wanted, limit)
     rows = list(found.rows)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    left_out = sql.show(Result(found.columns, iter(rows[:limit])), form, sys.stdout, width)
-    say([left_out] if left_out else [])
+    if form == "table" and not rows:
+        say(["no failed records"])
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        left_out = sql.show(Result(found.columns, iter(rows[:limit])), form, sys.stdout, width)
+        say([left_out] if left_out else [])
     say([f"the newest {limit:,} alone; --limit gives more"] if len(rows) > limit else [])
     parts.say_what_waits(site)
 

@@ -72,8 +72,8 @@ def mutated(redis: RedisProcess, mutation: Mutation, asked: argparse.Namespace) 
     seeds = range(asked.first, asked.first + mutation.runs)
     for seed in seeds:
         run = World(redis, seed, mutation=mutation, tell=print if asked.tell else lambda line: None).run()
-        bad += [run] if run.wrong else []
-    ways = Counter(way for run in bad for way in {one.partition(":")[0] for one in run.wrong})
+        bad += [run] if run.shows else []
+    ways = Counter(way for run in bad for way in {one.partition(":")[0] for one in run.shows})
     told = [f"first seed {bad[0].seed}", *(f"{way} {count}" for way, count in ways.most_common())] if bad else []
     print(f"{mutation.name}: {len(bad)} of {len(seeds)} runs bad ({', '.join(told)})", flush=True)
     return bool(bad)

@@ -51,7 +51,7 @@ def test_a_named_beacon_is_sent_again_until_it_is_accepted_and_is_one_row(redis:
 def test_a_protection_that_is_taken_away_shows(redis: RedisProcess, name: str) -> None:
     [mutation] = [one for one in MUTATIONS if one.name == name]
 
-    assert any(World(redis, seed, mutation=mutation).run().wrong for seed in range(20))
+    assert any(World(redis, seed, mutation=mutation).run().shows for seed in range(20))
 
 
 def test_a_mutation_whose_protection_reads_otherwise_now_says_so() -> None:

@@ -73,6 +73,11 @@ class Outcome:
     trace: str
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def shows(self) -> list[str]:
+        """Return what is wrong with records or rules: by this a protection is missed, not by code that crashes."""
+        return [one for one in self.wrong if not one.startswith(("stuck", "a surprise"))]
+
 
 class World:
     """One run. `named` is the share of beacons that trackers have named, and send again for want of an answer.

@@ -22,7 +22,7 @@ from oceanus import records, settings, sites, warehouse
 from oceanus.pushes import Push
 from oceanus.settings import RedisSettings, WarehouseSettings
 from oceanus.spool import Pusher, Spool, connect, connect_pusher
-from tests.chaos.children import Children
+from tests.chaos.children import Child, Children
 from tests.chaos.wire import Wire
 
 SITE, DATASET = "bizocean", "outage"
@@ -30,6 +30,7 @@ FLIGHT = 2000  # records in one push, as arms' largest
 ARRIVE_A_SECOND = 300  # that go on while it catches up
 LOOK_SECONDS = 1.0
 START_SECONDS = 120
+STILL_SECONDS = 120  # without a record landed: it is stuck
 
 
 @dataclass
@@ -107,8 +108,8 @@ class Outage:
         self._children.start("redis", redis.words, redis.environ)
         bigquery = parts.bigquery_command(self._folder / "bigquery", rest, grpc, "local")
         self._children.start("bigquery", bigquery.words, bigquery.environ)
-        for port in (redis_port, rest, grpc):
-            await _listens(port)
+        for name, port in (("redis", redis_port), ("bigquery", rest), ("bigquery", grpc)):
+            await _listens(port, self._children[name])
         self._wires = [await Wire(rest).start(), await Wire(grpc).start()]
         self._environ = _environ(redis_port, rest, grpc)
         self._spool = Spool(connect(settings.read(RedisSettings, self._environ), 60.0))
@@ -119,7 +120,10 @@ class Outage:
         self._children.start("r2bq", [sys.executable, "-m", "r2bq"], behind)
         self._pusher = Pusher(connect_pusher(self._redis, 60.0), "outage", 1)
         await self._push(10)
-        while self._spool.look(SITE).queue or self._spool.look(SITE).claimed:  # noqa: ASYNC110 - Redis sets no event
+        ends = time.monotonic() + START_SECONDS
+        while await asyncio.to_thread(self._waiting):
+            self._lives("r2bq")
+            assert time.monotonic() < ends, f"the first records do not land; see {self._folder}"
             await asyncio.sleep(0.1)
 
     async def _fill(self) -> None:
@@ -141,9 +145,14 @@ class Outage:
         for wire in self._wires:
             wire.set("whole")
         began, drained, before = time.monotonic(), 0, self.outcome.accepted
+        most, moved_at = 0, began
         r2bq = psutil.Process(self._children["r2bq"].pid)
         for look in itertools.count():
+            self._lives("r2bq")
             drained = self.outcome.accepted - await asyncio.to_thread(self._waiting)
+            if drained > most:
+                most, moved_at = drained, time.monotonic()
+            assert time.monotonic() - moved_at < STILL_SECONDS, f"nothing lands any more; see {self._folder}"
             self.outcome.memory_mb.append(r2bq.memory_info().rss / 1e6)
             if drained < before:  # until what had waited is gone
                 await self._push(round(ARRIVE_A_SECOND * LOOK_SECONDS))
@@ -216,6 +225,10 @@ class Outage:
         client.close()
         return int(info["used_memory"]), int(info["aof_current_size"])
 
+    def _lives(self, name: str) -> None:
+        child = self._children[name]
+        assert child.lives, f"{name} ended; see {child.log}"
+
     def _waiting(self) -> int:
         look = self._spool.look(SITE)
         return look.queue + look.claimed + look.waiting_failed
@@ -235,12 +248,13 @@ def _environ(redis_port: int, rest: int, grpc: int) -> dict[str, str]:
     }
 
 
-async def _listens(port: int) -> None:
+async def _listens(port: int, child: Child) -> None:
     ends = time.monotonic() + START_SECONDS
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
+            assert child.lives, f"{child.name} ended; see {child.log}"
             assert time.monotonic() < ends, f"nothing listens on {port}"
             await asyncio.sleep(0.1)
         else:
