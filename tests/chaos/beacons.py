@@ -22,7 +22,8 @@ SITES = {
     "daily": "{method: swallow, shape: access, batch: {rows: 25, seconds: 1}, table: {form: daily}}",
     "named": "{method: swallow, shape: access, batch: {rows: 50, seconds: 1}, table: {form: partitioned}}",
     "form": "{method: pirate, shape: form, batch: {rows: 1, seconds: 1}, table: {form: partitioned}}",
-    "link": "{method: pierce, shape: link, batch: {rows: 1, seconds: 1}, table: {form: partitioned}, callers: any}",
+    "link": "{method: pierce, shape: link, batch: {rows: 1, seconds: 1}, table: {form: partitioned}, callers: any,"
+    " alerts: true}",
 }
 # One turn: 18 requests with 29 beacons.
 TURN = (
@@ -43,6 +44,18 @@ class Sending:
     ids: range
     is_batch: bool = False
     again: bytes = b""
+
+
+ALERTS = """
+limits: {a_minute: 10000}
+destinations: {log: {kind: print}}
+rules: {sevens: {sites: [link], when: {uid: {matches: "7$"}}, tell: [{to: log, text: "told {{ uid }}."}]}}
+"""
+
+
+def is_told(one: int) -> bool:
+    """Say whether revelation tells of a beacon of the site `link`."""
+    return one % 10 == 7
 
 
 def sites_yaml(quiet: int) -> str:

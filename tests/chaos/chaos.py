@@ -17,6 +17,7 @@ from tests.chaos.verdict import Verdict
 
 ALLOWED_SECONDS = 10.0  # after a fault the backlog is gone within the fault's length and this
 GIVE_UP_SECONDS = 120.0
+TOLD_SECONDS = 90.0
 LOOK_SECONDS = 0.25
 STEADY_SECONDS = 3.0  # what a dead process holds is as old as this before it shows
 WARM_SECONDS = 5.0
@@ -132,10 +133,12 @@ async def _judge(stage: Stage, tell: Callable[[str], None]) -> Verdict:
     tell(f"{stage.load.sent_again} times a named beacon was sent again")
     tell(f"{len(rows)} rows and failed records stand; {len(stage.asides)} copies are put back, and the audit is asked")
     await asyncio.to_thread(stage.restore)
+    untold, twice = await _told(stage)
+    tell(f"of beacons that revelation should tell of {len(untold)} are not told, and {twice} more than once")
     code, told = await asyncio.to_thread(stage.audit)
     log = stage.load.log
     found = verdict.compare(
-        log.of(Fate.ACCEPTED), log.of(Fate.REFUSED), rows, verdict.read_audit(code, told, len(rows))
+        log.of(Fate.ACCEPTED), log.of(Fate.REFUSED), rows, verdict.read_audit(code, told, len(rows)), untold
     )
     if not found.is_good:
         for line in await asyncio.to_thread(_evidence, stage, found):
@@ -143,10 +146,25 @@ async def _judge(stage: Stage, tell: Callable[[str], None]) -> Verdict:
     return found
 
 
+async def _told(stage: Stage) -> tuple[list[int], int]:
+    """Wait until all is told: what a killed revelation was at is told by the next, after a while."""
+    ends = time.monotonic() + TOLD_SECONDS
+    while True:
+        found = await asyncio.to_thread(stage.untold)
+        if not found[0] or time.monotonic() > ends:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 def _evidence(stage: Stage, found: Verdict) -> list[str]:
     """Return the ids that are wrong, where the first of them stand, and what the logs say of that time."""
     told = []
-    wrong = {"missing": found.missing, "doubled": found.doubled, "refused, but stored": found.stored_though_refused}
+    wrong = {
+        "not told": found.untold,
+        "missing": found.missing,
+        "doubled": found.doubled,
+        "refused, but stored": found.stored_though_refused,
+    }
     for name, ids in wrong.items():
         if ids:
             told.append(f"{name}: {len(ids)} ids: {' '.join(map(str, ids[:200]))}")

@@ -258,9 +258,11 @@ def _processes() -> list[Kind]:
         kinds.append(Kind(f"{label} arms' master", 2, partial(kill, name="arms", number=number)))
         kinds.append(Kind(f"{label} r2bq", 1, partial(kill, name="r2bq", number=number)))
         kinds.append(Kind(f"{label} table_manager", 1, partial(kill, name="table_manager", number=number)))
+        kinds.append(Kind(f"{label} revelation", 1, partial(kill, name="revelation", number=number)))
         kinds.append(Kind(f"{label} Redis", 2, partial(kill_redis, number=number)))
     kinds.append(Kind("SIGSTOP arms' worker", STOP_SECONDS, stop_worker))
     stopped = {"arms": "arms' master", "r2bq": "r2bq", "table_manager": "table_manager", "redis": "Redis"}
+    stopped["revelation"] = "revelation"
     for name, label in stopped.items():
         kinds.append(Kind(f"SIGSTOP {label}", STOP_SECONDS, partial(stop, name=name)))
     return kinds
@@ -273,6 +275,7 @@ def _wires() -> list[Kind]:
         "r2bq and Redis": tuple(f"{name}-redis" for name in DRAINS),
         "r2bq and BigQuery": tuple(f"{name}-bigquery" for name in DRAINS),
         "table_manager and BigQuery": ("table_manager-bigquery",),
+        "revelation and Redis": ("revelation-redis",),
     }
     states: dict[State, tuple[str, float]] = {"cut": ("cut", 3), "silent": ("silent", 4), "deaf": ("answers lost", 3)}
     return [

@@ -7,10 +7,12 @@ clients - wire - arms - wire - Redis - wire each - r2bq - two wires each - proxi
 import asyncio
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +43,7 @@ DRAINS = ("r2bq0", "r2bq1")
 JOURNAL_MB = 96  # six segments: two workers, and what dead ones left
 CALM_SECONDS = 3.0  # the oldest record of a steady load is younger, where the local BigQuery takes no time at all
 START_SECONDS = 120
+_TOLD = re.compile(r"told (\d+)\.")
 
 
 class Stage:
@@ -55,6 +58,8 @@ class Stage:
         self.journal = folder / "journal"
         self.sites_file = folder / "sites.yaml"
         self.sites_file.write_text(beacons.sites_yaml(quiet), encoding="utf-8")
+        self.alerts_file = folder / "alerts.yaml"
+        self.alerts_file.write_text(beacons.ALERTS, encoding="utf-8")
         self.sites: Sites = sites.load(str(self.sites_file))
         self.naming = Naming(DATASET, "")
         self._wires: dict[str, list[Wire]] = {}
@@ -75,6 +80,7 @@ class Stage:
         await _until(self._tables_stand, START_SECONDS)
         for name in DRAINS:
             await self._start_drain(name, redis_port)
+        await self._start_revelation(redis_port)
         await self._start_arms(redis_port)
         self.children.keep()
         self.load = Load((await self._wire("clients-arms", self.arms_port)).port, self._rate)
@@ -149,7 +155,9 @@ class Stage:
     def is_empty(self) -> bool:
         """Say whether nothing at all waits anywhere."""
         try:
-            return not any(status.waiting(self.spool.look(site)) for site in self.sites) and not self.journalled()
+            unseen = self.spool.backlogs([("link", "alerts")])[0].length
+            waiting = any(status.waiting(self.spool.look(site)) for site in self.sites)
+            return not (unseen or waiting or self.journalled())
         except SpoolError:
             return False
 
@@ -213,6 +221,13 @@ class Stage:
         for (raw,) in self.query(f"SELECT raw FROM `{self.naming.failed.path}` WHERE stage = 'write'"):
             yield int(json.loads(raw)["uid"])
 
+    def untold(self) -> tuple[list[int], int]:
+        """Return the beacons that revelation should have told of and has not, and how many it told more than once."""
+        told = Counter(map(int, _TOLD.findall((self.folder / "revelation.log").read_text(errors="replace"))))
+        landed = {int(uid) for (uid,) in self.query(f"SELECT uid FROM `{DATASET}.link`")}
+        due = {one for one in landed if beacons.is_told(one)}
+        return sorted(due - told.keys()), sum(count > 1 for count in told.values())
+
     def rows_of(self, one: int) -> list[str]:
         """Return where an id stands, for a person to read."""
         places = {path: f"uid = '{one}'" for site in self.sites for path in self.tables_of(site)}
@@ -244,6 +259,11 @@ class Stage:
     async def _start_drain(self, name: str, redis_port: int) -> None:
         wire = await self._wire(f"{name}-redis", redis_port)
         await self._start_process("r2bq", wire.port, name, PORT=_free(), GRACE_SECONDS="10")
+
+    async def _start_revelation(self, redis_port: int) -> None:
+        wire = await self._wire("revelation-redis", redis_port)
+        told = {"PORT": _free(), "ALERTS_FILE": str(self.alerts_file), "GRACE_SECONDS": "10"}
+        await self._start_process("revelation", wire.port, **told)
 
     async def _start_arms(self, redis_port: int) -> None:
         wire = await self._wire("arms-redis", redis_port)

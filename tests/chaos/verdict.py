@@ -16,14 +16,19 @@ class Verdict:
     doubled: tuple[int, ...]
     stored_though_refused: tuple[int, ...]
     audit: str
+    untold: tuple[int, ...] = ()
 
     @property
     def is_good(self) -> bool:
         """Say whether the promise was kept."""
-        return not (self.missing or self.doubled or self.stored_though_refused) and self.audit == "agrees"
+        return (
+            not (self.missing or self.doubled or self.stored_though_refused or self.untold) and self.audit == "agrees"
+        )
 
 
-def compare(accepted: set[int], refused: set[int], rows: Iterable[int], audit: str) -> Verdict:
+def compare(
+    accepted: set[int], refused: set[int], rows: Iterable[int], audit: str, untold: Iterable[int] = ()
+) -> Verdict:
     """Compare ids; `rows` has the id of every row and every failed record that was accepted, as often as it stands."""
     counts = Counter(rows)
     return Verdict(
@@ -33,6 +38,7 @@ def compare(accepted: set[int], refused: set[int], rows: Iterable[int], audit: s
         doubled=tuple(sorted(one for one, count in counts.items() if count > 1)),
         stored_though_refused=tuple(sorted(refused & counts.keys())),
         audit=audit,
+        untold=tuple(untold),
     )
 
 
