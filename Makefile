@@ -1,6 +1,7 @@
 # make up     run the whole of oceanus here: http://127.0.0.1:8080/
 # make test   install what the tests need, and run all of them
 # make outage RECORDS=5000000 records arrive while BigQuery is away, and land when it is back; a quarter of an hour
+# make told   revelation under load, in bursts, with its destination away, and killed: each match is told once
 # make cost   what the guarantee costs arms: with fsync and ledger, and without, by turns (needs wrk)
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
@@ -9,7 +10,7 @@
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage live cost lint format lock clean debian
+.PHONY: up test chaos model outage told live cost lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
@@ -26,6 +27,9 @@ test: $(VENV)/ready debian
 
 outage: $(VENV)/ready debian
 	@RECORDS=$(RECORDS) exec $(VENV)/bin/python -m tests.outage
+
+told: $(VENV)/ready debian
+	@exec $(VENV)/bin/python -m tests.told
 
 live: $(VENV)/ready debian
 	@test -n "$$LIVE_PROJECT_ID" || { echo 'LIVE_PROJECT_ID is not set: a project of Google Cloud for datasets t_*, which are deleted' >&2; exit 1; }
