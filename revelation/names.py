@@ -19,9 +19,11 @@ class Names:
         """Return what is wrong with a name, in words; None for one that every site of the rule has."""
         if not isinstance(name, str) or not all(name.split(".")):
             return f"{name!r} is no field, and no member of one such as jsn.price"
+        if name == "site":
+            return None
         field, _, member = name.partition(".")
         without = [site for site, known in self._types.items() if field not in known]
-        if without and name != "site":
+        if without:
             return f"{name!r} is no field of {', '.join(without)}; known: {', '.join(self.common())}"
         plain = [site for site, known in self._types.items() if known.get(field) != "JSON"]
         if member and plain:

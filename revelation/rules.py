@@ -3,6 +3,7 @@
 Every mistake in the file becomes one line that names file, rule or destination, and remedy; all are reported at once.
 """
 
+import os.path
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ VISITORS = ("sid", "uid")
 # Of `history`: the least and the most, and what holds where nothing is given.
 HISTORY = {"days": (1, 31), "rows": (1, 1000), "after_seconds": (0, 3600)}
 RESERVED = ("all",)  # what the limit over all rules is called in Redis
+SAMPLE = os.path.join(os.path.dirname(__file__), "sample_alerts.yaml")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -265,6 +267,8 @@ class _Reader(declared.Reader):
 
     def entry(self, body: Any, where: str, context: "_Context") -> Mapping[str, Any]:
         given = self.mapping(body, where)
+        if not isinstance(body, dict):
+            return given
         to = given.get("to")
         place = context.places.get(to) if isinstance(to, str) else None
         if place is None:
