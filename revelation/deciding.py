@@ -5,6 +5,7 @@ after a crash comes to the same names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from oceanus import records
@@ -12,19 +13,22 @@ from oceanus.alerts import Held, Match, Rate
 from oceanus.records import Record
 from revelation import digests
 from revelation.rules import Rule, Rules
+from revelation.seen import Seen, getter
 from revelation.telling import Telling
 
+_getter = cache(getter)
 ALL = "all"  # the limit over all rules; no rule has this name
 
 
-def match(rule: Rule, record: Record, a_minute: int) -> Match:
+def match(rule: Rule, seen: Seen, a_minute: int) -> Match:
     """Return what decides whether a record that a rule is true of is told. `a_minute`: messages of all rules."""
-    limits, name, eid = rule.limits, rule.name, str(record["eid"])
+    limits, name, record = rule.limits, rule.name, seen.record
+    eid = str(record["eid"])
     counting = once = None
     if rule.counting:
-        counting = (_group(name, rule.counting.by, record), rule.counting.more_than, rule.counting.seconds * 1000)
+        counting = (_group(name, rule.counting.by, seen), rule.counting.more_than, rule.counting.seconds * 1000)
     if limits.once_seconds:
-        once = (_group(name, limits.once_by, record), limits.once_seconds * 1000)
+        once = (_group(name, limits.once_by, seen), limits.once_seconds * 1000)
     return Match(
         match=f"{name}:{eid}",
         rule=name,
@@ -32,7 +36,7 @@ def match(rule: Rule, record: Record, a_minute: int) -> Match:
         received_ms=records.received(record) // 1000,
         counting=counting,
         once=once,
-        rates=tuple(_rates(rule, record, a_minute)),
+        rates=tuple(_rates(rule, seen, a_minute)),
     )
 
 
@@ -77,21 +81,22 @@ def dropped(site: str, rules: Rules, before: int, now: int, now_us: int) -> Iter
                 yield _telling(key, rule.name, rules, site, shown, record, more, now_us)
 
 
-def _rates(rule: Rule, record: Record, a_minute: int) -> Iterator[Rate]:
+def _rates(rule: Rule, seen: Seen, a_minute: int) -> Iterator[Rate]:
     limits = rule.limits
     if limits.a_minute is not None:
         yield Rate(key=rule.name, most=limits.a_minute)
     for name, most in limits.a_minute_each.items():
-        yield Rate(key=f"{rule.name}:{name}:{_value(record, name)}", most=most)
+        yield Rate(key=f"{rule.name}:{name}:{_value(seen, name)}", most=most)
     yield Rate(key=ALL, most=a_minute, weight=len(rule.tell))
 
 
-def _group(rule: str, by: str | None, record: Record) -> str:
-    return rule if by is None else f"{rule}:{_value(record, by)}"
+def _group(rule: str, by: str | None, seen: Seen) -> str:
+    return rule if by is None else f"{rule}:{_value(seen, by)}"
 
 
-def _value(record: Mapping[str, Any], name: str) -> str:
-    return str(record.get(name, ""))[:200]
+def _value(seen: Seen, name: str) -> str:
+    value = _getter(name)(seen)
+    return "" if value is None else str(value)[:200].encode(errors="replace").decode()
 
 
 def _telling(

@@ -198,7 +198,7 @@ def matches(site: str, found: Iterable[Record], rules: Rules) -> Iterator[tuple[
         seen = Seen(record, site)
         for rule in of_site:
             if rule.matches(seen):
-                yield rule, record, deciding.match(rule, record, rules.a_minute)
+                yield rule, record, deciding.match(rule, seen, rules.a_minute)
 
 
 def _record(raw: bytes) -> Record | None:
