@@ -23,6 +23,9 @@ HOMES = {
     "gunicorn": ("arms/server.py",),
     "uvloop": ("arms/server.py",),
     "psutil": ("management/leftovers.py",),
+    "slack_sdk": ("revelation/slack.py",),
+    "smtplib": ("revelation/mail.py",),
+    "httpcore": ("revelation/calls.py",),
 }
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
