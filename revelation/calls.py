@@ -50,8 +50,10 @@ class Caller:
             return self._ask(line, url, headers, body)
         except httpcore.TimeoutException as exc:
             raise TryAgainError(f"{host_of(url)} did not answer in time", unclear=line.sent) from exc
-        except (httpcore.NetworkError, httpcore.RemoteProtocolError) as exc:
-            raise TryAgainError(f"{host_of(url)} cannot be talked to: {_word(exc)}", unclear=line.sent) from exc
+        except httpcore.NetworkError as exc:
+            raise TryAgainError(f"{host_of(url)} cannot be talked to: {exc}", unclear=line.sent) from exc
+        except httpcore.RemoteProtocolError as exc:
+            raise TryAgainError(f"{host_of(url)} ended, or speaks no HTTP", unclear=line.sent) from exc
 
     def _ask(self, line: "_Line", url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         sent = [("Accept-Encoding", "identity"), ("Connection", "close"), *headers.items()]
@@ -143,14 +145,11 @@ def _read(chunks: Iterable[bytes], most: int) -> tuple[bytes, bool]:
     return bytes(got), True
 
 
-def _word(exc: Exception) -> str:
+def _word(exc: OSError) -> str:
     """Return what went wrong without what the other side sent."""
-    cause = exc.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"bad certificate, {cause.verify_message}"
-    if isinstance(cause, OSError):
-        return cause.strerror or type(cause).__name__
-    return type(exc).__name__
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"bad certificate, {exc.verify_message}"
+    return exc.strerror or type(exc).__name__
 
 
 class _Line(httpcore.NetworkBackend):
@@ -218,6 +217,6 @@ def _translated(late: type[Exception], broken: type[Exception]) -> Iterator[None
     try:
         yield
     except TimeoutError as exc:
-        raise late(str(exc)) from exc
+        raise late from exc
     except OSError as exc:
-        raise broken(str(exc)) from exc
+        raise broken(_word(exc)) from exc

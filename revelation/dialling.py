@@ -53,10 +53,15 @@ class Dialler:
         Raises RefusedError where no address of the name may be reached, and OSError where none answers in time.
         """
         found = _within(deadline, partial(self._resolve, host, port))
-        allowed = found if self._allow_private else [address for address in found if is_public(address)]
+        allowed = found if self._allow_private else public(found)
         if found and not allowed:
             raise RefusedError(f"{host} has no public address")
         return _connect(allowed, port, deadline)
+
+
+def public(found: list[str]) -> list[str]:
+    """Return those of the addresses that are public, in their order."""
+    return [address for address in found if is_public(address)]
 
 
 def is_public(text: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from hashlib import sha256
 
 from revelation import columns
@@ -19,16 +19,18 @@ from revelation.visible import clean, line
 MOST_SUBJECT = 200
 MOST_CELL = 2000
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
+_NAMED = re.compile(r"(.*)<([^<>]*)>", re.DOTALL)
 _POLICY = SMTP.clone(cte_type="7bit")  # no line of the text depends on what the servers on the way can take
 _NOTHING = "(no text)"
 
 
 def address(text: str) -> Address:
     """Read `shop@example.com` or `The shop <shop@example.com>`; raises ValueError for anything else."""
-    name, spec = parseaddr(text)
+    named = _NAMED.fullmatch(text.strip())
+    name, spec = named.groups() if named else ("", text.strip())
     if not _ADDRESS.fullmatch(spec) or ".." in spec or spec.startswith(".") or ".@" in spec:
         raise ValueError(f"{line(text, 100)!r} is no mail address")
-    return Address(display_name=_heading(name, 100), addr_spec=spec)
+    return Address(display_name=_heading(name.strip(' "'), 100), addr_spec=spec)
 
 
 def letter(message: Message, sender: Address, recipients: tuple[Address, ...], now: datetime) -> EmailMessage:

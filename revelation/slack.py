@@ -156,7 +156,7 @@ class SlackChannel:
 class _Client(WebClient):
     """slack_sdk's client on our Caller, for one call.
 
-    Its own way of sending follows redirects with the token, and limits neither the time of a whole call nor a body's size.
+    Its own way of sending follows redirects with the token, and limits neither a whole call's time nor a body's size.
     """
 
     def __init__(self, token: str, base_url: str, caller: Caller, deadline: Deadline) -> None:
@@ -195,12 +195,8 @@ def _detail(answer: SlackResponse | Mapping[str, Any]) -> str:
     if isinstance(needed := answer.get("needed"), str):
         return f", needed: {line(needed, 100)}"
     more: Any = answer.get("response_metadata")
-    messages = more.get("messages") if isinstance(more, dict) else None
-    return (
-        f", {line(messages[0], 200)}"
-        if isinstance(messages, list) and messages and isinstance(messages[0], str)
-        else ""
-    )
+    messages = more.get("messages") if isinstance(more, dict) else []
+    return f", {line(str(messages[0]), 200)}" if isinstance(messages, list) and messages else ""
 
 
 def _code(text: object) -> str:
