@@ -108,7 +108,7 @@ class TellError(OceanusError):
 class TryAgainError(TellError):
     """The place is away, slow or busy: tell it again later, not before `seconds` are over where it has said so.
 
-    `unclear`: nobody knows whether it was told; else it surely was not.
+    `unclear`: it may have the message already, because no answer to it came; look there first where that can be done.
     """
 
     def __init__(self, reason: str, seconds: float | None = None, *, unclear: bool = False) -> None:

@@ -25,6 +25,9 @@ HOMES = {
     "psutil": ("management/leftovers.py",),
     "re2": ("revelation/conditions.py",),
     "jinja2": ("revelation/",),
+    "slack_sdk": ("revelation/slack.py",),
+    "smtplib": ("revelation/mail.py",),
+    "httpcore": ("revelation/calls.py",),
 }
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
