@@ -106,11 +106,15 @@ class TellError(OceanusError):
 
 
 class TryAgainError(TellError):
-    """The place is away, slow or busy: tell it again later, not before `seconds` are over where it has said so."""
+    """The place is away, slow or busy: tell it again later, not before `seconds` are over where it has said so.
 
-    def __init__(self, reason: str, seconds: float | None = None) -> None:
+    `unclear`: it may have been told all the same.
+    """
+
+    def __init__(self, reason: str, seconds: float | None = None, *, unclear: bool = False) -> None:
         super().__init__(reason)
         self.seconds = seconds
+        self.unclear = unclear
 
 
 class RefusedError(TellError):

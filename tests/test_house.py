@@ -16,13 +16,16 @@ OURS = ("oceanus", *PROCESSES, "management", "redis_pd")
 # Each outside name has one home.
 HOMES = {
     "redis": ("oceanus/spool.py",),
-    "google": ("oceanus/warehouse/",),
+    "google": ("oceanus/warehouse/", "revelation/sheets.py"),
     "grpc": ("oceanus/warehouse/",),
     "yaml": ("oceanus/sites.py",),
     "falcon": ("arms/",),
     "gunicorn": ("arms/server.py",),
     "uvloop": ("arms/server.py",),
     "psutil": ("management/leftovers.py",),
+    "jinja2": ("revelation/",),
+    "pebble": ("revelation/rendering.py",),
+    "gspread": ("revelation/sheets.py",),
 }
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
