@@ -102,15 +102,13 @@ class Book:
         if not rows:
             return
         with self._turn(worksheet):
-            header = self._header(worksheet, rows)
+            known = self._known_header(worksheet, _columns(rows))
             try:
-                self._write(worksheet, header, rows)
+                self._write(worksheet, known or self._new_header(worksheet, rows), rows)
             except _BadRequestError:
-                was_deleted = self._find(worksheet) is None
-                header, known = self._new_header(worksheet, rows), header
-                if not was_deleted and header == known:
+                if not known and self._find(worksheet) is not None:
                     raise
-                self._write(worksheet, header, rows)
+                self._write(worksheet, self._new_header(worksheet, rows), rows)  # it was changed or deleted meanwhile
 
     def holds(self, worksheet: str, rows: Sequence[Row]) -> list[bool] | None:
         """Say which of these rows stand among the last 1,000 of the worksheet, for use after an unclear append.
@@ -145,11 +143,9 @@ class Book:
 
     # --- the header
 
-    def _header(self, worksheet: str, rows: Sequence[Row]) -> Header:
+    def _known_header(self, worksheet: str, columns: Header) -> Header | None:
         header, until = self._known.get(worksheet, ((), 0.0))
-        if time.monotonic() < until and set(_columns(rows)).issubset(header):
-            return header
-        return self._new_header(worksheet, rows)
+        return header if time.monotonic() < until and set(columns).issubset(header) else None
 
     def _new_header(self, worksheet: str, rows: Sequence[Row]) -> Header:
         header = self._ready(worksheet, _columns(rows))

@@ -1,20 +1,18 @@
 """The texts: a telling becomes a message, its templates filled in and made harmless for where it goes."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oceanus.errors import RefusedError
-from oceanus.records import INTERNAL, time_us
+from oceanus.records import INTERNAL
 from oceanus.sites import Site
 from revelation import harmless
 from revelation.rendering import Renderer
-from revelation.telling import Message, Table, Telling
+from revelation.telling import Message, Table, Telling, moment
 from revelation.templates import Job, Name, opened, zone
 
 _SINGLE = ("text", "subject")
 _NAMED = ("fields", "row", "body")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Texts:
@@ -98,16 +96,7 @@ def _part(texts: Mapping[Name, str], member: str) -> dict[str, str]:
 
 def _worksheet(telling: Telling) -> str:
     try:
-        moment = _moment(telling).astimezone(zone(telling.zone))
-        return harmless.title(moment.strftime(str(telling.action.get("worksheet", ""))), telling.rule)
+        time = moment(telling).astimezone(zone(telling.zone))
+        return harmless.title(time.strftime(str(telling.action.get("worksheet", ""))), telling.rule)
     except (ValueError, OverflowError) as exc:
         raise RefusedError(f"worksheet: {type(exc).__name__}") from exc
-
-
-def _moment(telling: Telling) -> datetime:
-    """Return the record's time; where a telling is about none, such as one of silence, when it was made."""
-    try:
-        micros = time_us(telling.record["dt"])
-    except (KeyError, TypeError, ValueError):
-        micros = telling.made_us
-    return _EPOCH + timedelta(microseconds=micros)
