@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from oceanus.errors import TryAgainError
 from revelation import templates
@@ -61,7 +61,7 @@ class Renderer:
     def _ask(self, job: Job, is_second: bool = False) -> dict[Name, str]:
         try:
             asked = self._running().schedule(templates.render, args=[job], timeout=self._seconds)
-            return asked.result(self._seconds + 5)
+            return _result(asked, self._seconds)
         except ProcessExpired as exc:
             raise _EndedError from exc
         except TimeoutError as exc:
@@ -101,6 +101,14 @@ class Renderer:
             if self._pool is None:
                 self._pool = _new_pool(self._workers)
             return self._pool
+
+
+def _result(asked: ProcessFuture[dict[Name, str]], seconds: float) -> dict[Name, str]:
+    try:
+        return asked.result(seconds)
+    except TimeoutError:
+        asked.cancel()  # type: ignore[no-untyped-call] # nobody waits for it any more
+        raise
 
 
 def _new_pool(workers: int) -> ProcessPool:

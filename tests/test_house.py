@@ -53,6 +53,7 @@ PURE = (
     "r2bq/refusals.py",
     "r2bq/source.py",
     "r2bq/troubles.py",
+    "revelation/harmless.py",
     "table_manager/plan.py",
 )
 IMPURE = {

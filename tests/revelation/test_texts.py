@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -330,6 +331,10 @@ def test_a_refusal_names_the_member_of_a_row_and_no_visitor_s_text(texts: Texts)
         "{{ ''.__class__.__mro__ }}",
         "{{ range.__subclasses__() }}",
         "{{ self.__init__.__globals__ }}",
+        "{{ tit | attr('__class__') }}",
+        "{{ [tit] | map(attribute='__class__') | list }}",
+        "{{ '{0.__class__}'.format(tit) }}",
+        "{{ (tit | attr('format'))('{0.__class__}') }}",
         "{{ dict.mro() }}",
         "{{ cycler }}{{ lipsum }}",
     ],
@@ -402,6 +407,37 @@ def test_a_kind_that_is_none_is_refused(texts: Texts) -> None:
 
 # --- the child processes
 
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_a_template_that_takes_its_time_holds_no_other_message_up(texts: Texts) -> None:
+    with ThreadPoolExecutor(max_workers=1) as slow:
+        refused = slow.submit(refusal, texts, {"text": LOOP})
+        made = [text(texts, "{{ tit }}") for _ in range(20)]
+        was_running = not refused.done()
+
+    assert made == ["Thank you"] * 20
+    assert was_running
+    assert refused.result() == "text: takes longer than 1 s"
+
+
+def test_many_threads_get_each_its_own_text(texts: Texts) -> None:
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        made = list(pool.map(lambda number: text(texts, "{{ tit }}", tit=f"n{number}"), range(200)))
+
+    assert made == [f"n{number}" for number in range(200)]
+
+
+def test_a_machine_that_is_too_busy_is_no_fault_of_the_template() -> None:
+    texts = Texts(SITES, Renderer(wait_seconds=0.2))
+    with contextlib.suppress(TryAgainError):
+        text(texts, "{{ tit }}")  # starts the children
+
+    with pytest.raises(TryAgainError, match=r"does not answer within 0\.2 s"):
+        text(texts, LOOP)
+
+    texts.close()
+
 
 def children(pid: int | str = "self") -> set[int]:
     """Return the processes below one, but for the tests' servers."""
@@ -467,7 +503,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks into /proc")
 @pytest.mark.parametrize(
     "source",
-    ["idle", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ 10**(10**8) }}"],
+    ["idle", LOOP, "{{ 10**(10**8) }}"],
     ids=["idle", "looping", "in one long call"],
 )
 def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, source: str) -> None:
