@@ -5,7 +5,12 @@ What travels through the task queue is a Telling; what a destination is given is
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+
+from oceanus.records import time_us
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +63,12 @@ class Destination(Protocol):
 
     def tell(self, message: Message) -> None:
         """Deliver a message."""
+
+
+def moment(telling: Telling) -> datetime:
+    """Return the time of a telling's record; where it is about none, such as one of silence, when it was made."""
+    try:
+        micros = time_us(telling.record["dt"])
+    except (KeyError, TypeError, ValueError):
+        micros = telling.made_us
+    return _EPOCH + timedelta(microseconds=micros)

@@ -16,7 +16,8 @@ OURS = ("oceanus", *PROCESSES, "management", "redis_pd")
 # Each outside name has one home.
 HOMES = {
     "redis": ("oceanus/spool.py",),
-    "google": ("oceanus/warehouse/",),
+    "dramatiq": ("revelation/tasks.py",),
+    "google": ("oceanus/warehouse/", "revelation/sheets.py"),
     "grpc": ("oceanus/warehouse/",),
     "yaml": ("oceanus/declared.py",),
     "falcon": ("arms/",),
@@ -28,6 +29,8 @@ HOMES = {
     "slack_sdk": ("revelation/slack.py",),
     "smtplib": ("revelation/mail.py",),
     "httpcore": ("revelation/calls.py",),
+    "pebble": ("revelation/rendering.py",),
+    "gspread": ("revelation/sheets.py",),
 }
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
@@ -61,6 +64,7 @@ PURE = (
     "revelation/names.py",
     "revelation/rules.py",
     "revelation/seen.py",
+    "revelation/harmless.py",
     "table_manager/plan.py",
 )
 IMPURE = {
