@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any
+from typing import Any, Literal
 
 from oceanus.errors import MisconfiguredError
 
@@ -104,11 +104,12 @@ def log_format(value: str) -> str:
     return value
 
 
-def smtp_tls(value: str) -> str:
+def smtp_tls(value: str) -> Literal["starttls", "tls", "none"]:
     """Take `starttls`, `tls` or `none`."""
-    if value not in ("starttls", "tls", "none"):
-        raise ValueError("must be starttls, tls or none")
-    return value
+    match value:
+        case "starttls" | "tls" | "none":
+            return value
+    raise ValueError("must be starttls, tls or none")
 
 
 def hosts(value: str) -> frozenset[str]:
@@ -248,7 +249,9 @@ class MailSettings:
     port: int = var("SMTP_PORT", "587", port, "port of the SMTP server")
     user: str = var("SMTP_USER", "", text, "who logs in there; empty: nobody")
     password: str = var("SMTP_PASSWORD", "", text, "with which password")
-    tls: str = var("SMTP_TLS", "starttls", smtp_tls, "starttls, tls (from the first byte) or none")
+    tls: Literal["starttls", "tls", "none"] = var(
+        "SMTP_TLS", "starttls", smtp_tls, "starttls, tls (from the first byte) or none"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

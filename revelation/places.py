@@ -10,6 +10,7 @@ from oceanus.settings import RevelationSettings
 from oceanus.sites import Sites
 from oceanus.tables import Naming
 from revelation import rules as alert_rules
+from revelation import sheets
 from revelation.delivery import Delivery, SheetDelivery
 from revelation.history import History
 from revelation.mail import Mail
@@ -26,14 +27,19 @@ class Places:
     """Makes what delivers; keeps the one renderer of texts, and the one history."""
 
     def __init__(self, chosen: RevelationSettings, environ: Mapping[str, str], declared: Sites) -> None:
-        self.texts = Texts()
+        self.texts = Texts(declared)
         self.history = _Histories(chosen, declared)
         self._chosen = chosen
         self._environ = environ
 
     def check(self, rules: Rules) -> None:
-        """Raise MisconfiguredError with a line for each setting that a destination needs and that is not set."""
+        """Raise MisconfiguredError with a line for each setting that a destination needs and that is not there."""
         mistakes = alert_rules.unset(rules, self._environ)
+        for name in [] if mistakes else sorted(_used(rules)):
+            try:
+                self._made(rules.places[name])
+            except ValueError as exc:
+                mistakes.append(f"alerts.yaml: destination {name}: {exc}")
         if mistakes:
             raise MisconfiguredError(mistakes)
 
@@ -43,8 +49,7 @@ class Places:
 
     def deliveries(self, rules: Rules, alerts: Alerts, owner: str) -> dict[str, Delivery]:
         """Return what delivers to each destination that a rule tells."""
-        used = {action["to"] for rule in rules.rules.values() for action in rule.tell}
-        return {name: self._delivery(rules.places[name], alerts, owner) for name in sorted(used)}
+        return {name: self._delivery(rules.places[name], alerts, owner) for name in sorted(_used(rules))}
 
     def gone(self, alerts: Alerts, owner: str) -> Callable[[str], Delivery]:
         """Return what makes a delivery for a destination that alerts.yaml has no more: it sets everything aside."""
@@ -53,16 +58,25 @@ class Places:
     def book(self, place: Place) -> Book:
         """Return a destination of kind sheets."""
         key = str(place.options.get("spreadsheet") or self._chosen.spreadsheet)
-        return Book(key, url=self._chosen.sheets_url, credentials_file=self._chosen.warehouse.credentials)
+        address = self._chosen.sheets_url
+        known = sheets.credentials(self._chosen.warehouse.credentials) if address == sheets.ADDRESS else None
+        return Book(known or sheets.nobody(), key, address)
 
     def destination(self, place: Place) -> Destination:
         """Return a destination of any other kind."""
         return _MAKERS[place.kind](self._chosen, self._environ, place.options)
 
+    def _made(self, place: Place) -> Book | Destination:
+        return self.book(place) if place.kind == "sheets" else self.destination(place)
+
     def _delivery(self, place: Place, alerts: Alerts, owner: str) -> Delivery:
         if place.kind == "sheets":
             return SheetDelivery(place.name, self.book(place), alerts, self.texts, self.history, owner)
         return Delivery(place.name, place.kind, self.destination(place), alerts, self.texts, self.history, owner)
+
+
+def _used(rules: Rules) -> set[str]:
+    return {action["to"] for rule in rules.rules.values() for action in rule.tell}
 
 
 def _slack(chosen: RevelationSettings, environ: Mapping[str, str], options: Mapping[str, Any]) -> Destination:
@@ -87,7 +101,7 @@ def _mail(chosen: RevelationSettings, environ: Mapping[str, str], options: Mappi
 
 def _webhook(chosen: RevelationSettings, environ: Mapping[str, str], options: Mapping[str, Any]) -> Destination:
     secret = environ[options["secret"]] if "secret" in options else ""
-    return Webhook(str(options["url"]), secret, chosen.webhook_hosts, allow_private=chosen.webhook_private)
+    return Webhook(str(options["url"]), secret=secret, hosts=chosen.webhook_hosts, allow_private=chosen.webhook_private)
 
 
 def _print(chosen: RevelationSettings, environ: Mapping[str, str], options: Mapping[str, Any]) -> Destination:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import google.auth
 import requests
-from google.auth.credentials import Credentials
+from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.oauth2 import service_account
 from gspread.http_client import HTTPClient
@@ -58,6 +58,11 @@ def credentials(file: str) -> Credentials:
         remedy = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, and share the spreadsheet with it"
         raise MisconfiguredError([f"GOOGLE_APPLICATION_CREDENTIALS={file}: {exc}; {remedy}"]) from exc
     return found
+
+
+def nobody() -> Credentials:
+    """Return what is shown to an address that asks for nothing: a server of the tests."""
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
 class _BadRequestError(RefusedError):

@@ -98,11 +98,11 @@ def test_killed_amid_its_work_it_tells_each_match_once(stage):
 def test_a_mistake_in_the_rules_or_a_secret_that_is_not_set_stops_the_start_with_a_line(stage, tmp_path):
     stage.write(PAID.replace("shop", "shoe"))
 
-    with pytest.raises(AssertionError, match="revelation: .*alerts.yaml: rule paid, sites: .*shoe"):
+    with pytest.raises(AssertionError, match=r"revelation: .*alerts.yaml: rule paid: sites: .*shoe"):
         stage.start()
     stage.write(PAID)
     with pytest.raises(
-        AssertionError, match="revelation: TOKEN is not set: the destination desk of alerts.yaml needs it"
+        AssertionError, match=r"revelation: TOKEN is not set: the destination desk of alerts.yaml needs it"
     ):
         stage.start(TOKEN="")
 
@@ -118,6 +118,8 @@ def test_a_trial_shows_what_would_be_told_and_sends_it_when_asked(stage, tmp_pat
     sent = subprocess.run([*words, "--send"], env=stage.environ, capture_output=True, text=True, check=False)
 
     assert (shown.returncode, sent.returncode) == (0, 0), shown.stderr + sent.stderr
-    assert shown.stdout == ("rule paid is true of this record of shop\nto desk (slack #shop):\n  https://a/&lt;b&gt;\n")
+    assert shown.stdout == (
+        "rule paid is true of this record of shop\nto desk (slack C0123456789):\n  https://a/&lt;b&gt;\n"
+    )
     assert before == []
     assert stage.slack.times() == {"https://a/&lt;b&gt;": 1}

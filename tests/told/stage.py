@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import psutil
 
@@ -41,11 +42,16 @@ sites:
 """
 
 
+CHANNEL = "C0123456789"
+
+
 class Slack:
     """A Slack that answers as its documentation says, and notes when it heard which text; may be away."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, float]] = []
+        self._messages: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
         self.away = False
         slack = self
 
@@ -56,10 +62,10 @@ class Slack:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if slack.away:
                     self._answer(503, b"service_unavailable", "text/plain")
-                    return
-                if self.path.endswith("chat.postMessage"):
-                    slack.heard.append((_text(json.loads(body)), time.time()))
-                self._answer(200, b'{"ok":true,"channel":"C1","ts":"1.1","messages":[]}', "application/json")
+                elif self.path.endswith("chat.postMessage"):
+                    self._answer(200, slack.post(json.loads(body)), "application/json")
+                else:
+                    self._answer(200, slack.history(dict(parse_qsl(body.decode()))), "application/json")
 
             def _answer(self, status: int, body: bytes, kind: str) -> None:
                 self.send_response(status)
@@ -76,6 +82,24 @@ class Slack:
         self.url = f"http://127.0.0.1:{self._server.server_port}/api/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def post(self, asked: dict[str, Any]) -> bytes:
+        """Take a message: docs.slack.dev/reference/methods/chat.postMessage."""
+        now = time.time()
+        with self._lock:
+            self.heard.append((str(asked["text"]), now))
+            self._messages.append({"type": "message", "ts": f"{now:.6f}", "metadata": asked["metadata"]})
+        return json.dumps({"ok": True, "channel": CHANNEL, "ts": f"{now:.6f}"}).encode()
+
+    def history(self, asked: dict[str, str]) -> bytes:
+        """Tell what was posted since, the newest first: docs.slack.dev/reference/methods/conversations.history."""
+        with self._lock:
+            found = [one for one in self._messages[::-1] if float(one["ts"]) >= float(asked["oldest"])]
+        first, limit = int(asked.get("cursor") or 0), int(asked["limit"])
+        more = first + limit < len(found)
+        page = {"ok": True, "messages": found[first : first + limit], "has_more": more}
+        page["response_metadata"] = {"next_cursor": str(first + limit) if more else ""}
+        return json.dumps(page).encode()
+
     def times(self) -> Counter[str]:
         """Return how often each text was heard."""
         return Counter(text for text, _ in list(self.heard))
@@ -83,10 +107,6 @@ class Slack:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def _text(asked: dict[str, Any]) -> str:
-    return str(asked["text"])
 
 
 class Stage:
@@ -103,7 +123,7 @@ class Stage:
 
     def write(self, rules: str, a_minute: int = 10_000) -> None:
         """Write alerts.yaml, as a whole."""
-        desk = '{kind: slack, channel: "#shop", token: TOKEN}'
+        desk = f"{{kind: slack, channel: {CHANNEL}, token: TOKEN}}"
         whole = f"limits: {{a_minute: {a_minute}}}\ndestinations:\n  desk: {desk}\nrules:\n{rules}"
         (self.folder / "next").write_text(whole)
         (self.folder / "next").rename(self.folder / "alerts.yaml")
