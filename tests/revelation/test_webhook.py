@@ -17,7 +17,7 @@ from revelation.calls import checked, wait_seconds
 from revelation.dialling import is_public, public
 from revelation.telling import Message
 from revelation.webhook import Webhook, encoded, may_ask
-from tests.revelation.places import Place, Reply, closed_port, certificate, silent_port
+from tests.revelation.places import Place, Reply, certificate, closed_port, silent_port
 
 SECONDS = 0.5
 MESSAGE = Message(key="paid:1a2b", body={"price": 10000, "title": "東京 🎉"})
