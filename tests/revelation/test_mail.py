@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -202,8 +203,11 @@ def test_a_subject_stays_one(subject: str) -> None:
     written = letter(Message(key="k", subject=subject), address("o@example.com"), (address("a@example.com"),), NOW)
 
     got = email.message_from_bytes(written.as_bytes(), policy=email.policy.default)
+    compat = email.message_from_bytes(written.as_bytes())
     assert set(got.keys()) <= HEADERS
     assert got["Bcc"] is None
+    assert "\n" not in got["Subject"]
+    assert "\n" not in str(make_header(decode_header(compat["Subject"])))
     assert 1 <= len(got["Subject"]) <= 200
 
 

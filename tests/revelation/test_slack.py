@@ -160,6 +160,12 @@ def test_more_than_ten_fields_go_to_another_section() -> None:
     assert [len(block["fields"]) for block in made] == [10, 10, 5]
 
 
+def test_no_room_makes_more_than_fifty_blocks() -> None:
+    made = blocks(Message(key="k", fields={str(index): "v" for index in range(1000)}), room=10**6)
+
+    assert (len(made), texts(made)[-1]) == (50, "510 of 1000 fields left out")
+
+
 @given(
     text=LONG,
     fields=st.dictionaries(SHORT, LONG, max_size=30),
