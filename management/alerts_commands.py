@@ -101,7 +101,10 @@ def retry_command(keys: tuple[str, ...], rule: str | None, destination: str | No
 @click.option("--where", help="Only records of which this is true: a condition as in alerts.yaml, on one line.")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many.")
 def tail(name: str, where: str | None, limit: int | None) -> None:
-    """Follow the accepted records of a site, a line of JSON each, until Ctrl-C."""
+    """Follow the records of a site.
+
+    Each as it is accepted, a line of JSON, until Ctrl-C.
+    """
     environ = settings.environment()
     site = _site(name, running.sites_file(environ))
     condition = rules.condition(where, site) if where else None

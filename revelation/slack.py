@@ -112,7 +112,7 @@ class SlackChannel:
                 answer = client.chat_postMessage(channel=self._channel, metadata=metadata, **content)
             except SlackApiError as exc:
                 error = _sorted(exc.response)
-                if exc.response.get("error") not in TOO_LONG:
+                if _code(exc.response.get("error")) not in TOO_LONG:
                     raise error from exc
             else:
                 return self._remember(answer)

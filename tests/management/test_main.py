@@ -143,10 +143,11 @@ def test_misspelt_variable_is_a_warning_and_changes_nothing(run):
     assert result.stderr == "warning: SITES_FLIE is set and means nothing: is SITES_FILE meant?\n"
 
 
-def test_check_of_the_sample_is_one_line(run):
+def test_check_of_the_samples_is_a_line_each(run):
     result = run("check")
 
-    assert (result.exit_code, result.stderr, result.stdout.count("\n")) == (0, "", 1)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["sites.yaml", "alerts.yaml"]
 
 
 def test_up_names_every_mistake_and_starts_nothing(run, monkeypatch, tmp_path):

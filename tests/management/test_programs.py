@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from management import programs
+from management.programs import SAMPLE_ALERTS
 from oceanus.settings import ArmsSettings, UpSettings, read
 from oceanus.sites import SAMPLE
 
@@ -21,6 +22,7 @@ def test_all_ports_but_that_of_arms_are_free_ones():
         "bigquery_storage": 50003,
         "r2bq": 50004,
         "table_manager": 50005,
+        "revelation": 50006,
     }
 
 
@@ -34,6 +36,7 @@ def test_children_find_redis_and_bigquery_of_up():
         "PROJECT_ID": "local",
         "DATA_SET": "oceanus",
         "SITES_FILE": str(SAMPLE),
+        "ALERTS_FILE": str(SAMPLE_ALERTS),
         "LOG_LEVEL": "INFO",
         "LISTEN_ADDRESS": "0.0.0.0",
         "PORT": "8080",

@@ -583,4 +583,4 @@ def test_the_original_s_rules_tell_the_same_places_as_often():
     assert ORIGINAL.rules["docreq_mail"].limits == Limits(
         once_seconds=60, once_by="sid", a_minute=6, a_minute_each={"rad": 6}
     )
-    assert rules.variables(ORIGINAL) == {"SPREAD_SHEET_KEY": ("book",)}
+    assert rules.variables(ORIGINAL) == {"SPREAD_SHEET_KEY": ("book",), "SMTP_HOST": ("people",)}

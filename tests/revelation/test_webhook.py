@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def test_body_is_posted_as_json_with_its_key_and_signed() -> None:
     assert asked.headers["idempotency-key"] == "paid:1a2b"
     assert asked.headers["x-oceanus-timestamp"] == "1790000000"
     assert asked.headers["x-oceanus-signature"] == f"v1={expected}"
+
+
+def test_several_threads_tell_by_one_webhook() -> None:
+    with Place(Reply(how="slow", seconds=0.05)) as place, ThreadPoolExecutor(8) as threads:
+        hook = local(place.url, seconds=10)
+        list(threads.map(lambda index: hook.tell(Message(key=str(index), body={"index": index})), range(40)))
+
+    assert sorted(json.loads(asked.body)["index"] for asked in place.asked) == list(range(40))
 
 
 def test_without_a_secret_nothing_is_signed() -> None:
