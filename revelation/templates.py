@@ -67,7 +67,7 @@ def render(job: Job) -> dict[Name, str]:
         signal.setitimer(signal.ITIMER_VIRTUAL, LAST_SECONDS)
         for name, source in job.templates.items():
             texts[name] = _filled(job.kind, job.zone, source, values)
-        _stop_the_clocks()
+        _stop_the_clocks()  # here, so that one that has just rung is heard below
     except RefusedError:
         raise
     except _TooLongError:
