@@ -198,7 +198,7 @@ class Book:
     def _make(self, worksheet: str, columns: Header) -> Header:
         """Make the worksheet together with its header: Sheets does all requests of one call, or none."""
         number = random.randrange(1, 2**31)  # noqa: S311 - two processes must not choose the same, no more
-        grid = {"rowCount": 1, "columnCount": max(_COLUMNS, len(columns)), "frozenRowCount": 0}
+        grid = {"rowCount": 1, "columnCount": max(_COLUMNS, len(columns))}
         properties = {"sheetId": number, "title": worksheet, "gridProperties": grid}
         self._update({"addSheet": {"properties": properties}}, _named(number, 0, columns))
         return columns

@@ -67,7 +67,7 @@ def render(job: Job) -> dict[Name, str]:
         signal.setitimer(signal.ITIMER_VIRTUAL, LAST_SECONDS)
         for name, source in job.templates.items():
             texts[name] = _filled(job.kind, job.zone, source, values)
-        _stop_the_clocks()
+        _stop_the_clocks()  # here, so that one that has just rung is heard below
     except RefusedError:
         raise
     except _TooLongError:
@@ -177,11 +177,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return str.__str__(value)  # a plain text also of Markup, whose methods would escape for HTML
     if isinstance(value, bool | dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
-    return str(value)
+    return str(value)  # a plain text also of Markup, whose methods would escape for HTML
 
 
 def _sentence(error: Exception) -> str:

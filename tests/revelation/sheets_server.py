@@ -43,14 +43,15 @@ class Refusal(Exception):  # noqa: N818 - an answer
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What happens to one call. `before`: runs first; `cut`: the connection ends without an answer."""
+    """What happens to one call. `before` and `after` it, others act; `cut`: the connection ends without an answer."""
 
     answer: str = ""
     applied: bool = False
     cut: bool = False
     seconds: float = 0
     headers: dict[str, str] = field(default_factory=dict)
-    before: Callable[[], None] = lambda: None
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
 
 
 @dataclass
@@ -283,6 +284,7 @@ def _handler(server: SheetsServer) -> type[BaseHTTPRequestHandler]:
             if fault.applied or not (made or fault.cut):
                 done = server.respond(call, path, parse_qs(url.query), body)
                 made = made or done
+                fault.after()
             else:
                 server.calls.append(call)
             time.sleep(fault.seconds)

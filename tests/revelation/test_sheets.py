@@ -100,7 +100,9 @@ def test_a_worksheet_s_name_may_be_anything_that_sheets_takes(server: SheetsServ
 
 
 def test_a_foreign_table_below_or_beside_is_left_alone(server: SheetsServer, book: Book) -> None:
-    server.fill("paid", [["time", "price", "", "sum"], ["t", 1, "", 1], [], ["foreign", "table"], ["x", "y"]])
+    server.fill(
+        "paid", [["time", "price", "", "sum"], ["t", 1, "", 1], ["", "", "", 2], [], ["foreign", "table"], ["x", "y"]]
+    )
 
     book.append("paid", [ROW])
 
@@ -108,6 +110,7 @@ def test_a_foreign_table_below_or_beside_is_left_alone(server: SheetsServer, boo
         ["time", "price", "", "sum"],
         ["t", 1, "", 1],
         CELLS,
+        ["", "", "", 2],
         [],
         ["foreign", "table"],
         ["x", "y"],
@@ -157,11 +160,34 @@ def test_columns_that_were_deleted_are_made_anew(server: SheetsServer, book: Boo
 
 
 def test_a_worksheet_that_another_process_makes_meanwhile_is_used(server: SheetsServer, book: Book) -> None:
-    server.script("batchUpdate", Fault(before=lambda: server.fill("paid", [["price", "user"], [1, "u"]]) and None))
+    server.script("batchUpdate", Fault(before=lambda: server.fill("paid", [["price", "user"], [1, "u"]])))
 
     book.append("paid", [ROW])
 
     assert server.cells("paid") == [["price", "user", "time"], [1, "u"], [12000, "", CELLS[0]]]
+
+
+def test_a_header_that_somebody_else_changes_at_the_same_moment_is_looked_at_again(
+    server: SheetsServer, book: Book
+) -> None:
+    sheet = server.fill("paid", [["price"]])
+    server.script("batchUpdate", Fault(applied=True, after=lambda: sheet.put(0, 1, "user")))
+
+    assert append(book) == Raised(TryAgainError)
+
+    book.append("paid", [ROW])
+    assert server.cells("paid") == [["price", "user", "time"], [12000, "", CELLS[0]]]
+
+
+def test_after_an_error_the_header_is_read_anew(server: SheetsServer, book: Book) -> None:
+    book.append("paid", [ROW])
+    server.script("append", Fault(answer="unavailable"))
+    append(book)
+    server.sheets["paid"].cells[0] = HEADER[::-1]
+
+    book.append("paid", [ROW])
+
+    assert server.cells("paid")[-1] == CELLS[::-1]
 
 
 def test_many_threads_and_processes_lose_and_mix_no_row(server: SheetsServer) -> None:
