@@ -85,7 +85,6 @@ def title(text: str, otherwise: str) -> str:
     return _NO_TITLE.sub("-", line(text)).strip(" '")[:TITLE_CHARACTERS].rstrip() or otherwise
 
 
-def cells(rows: Sequence[Sequence[str]], kind: str) -> tuple[tuple[str, ...], ...]:
-    """Return a table's rows for this kind, each cell one line."""
-    made = FOR_KIND[kind]
-    return tuple(tuple(made(line(one)) for one in row) for row in rows)
+def cells(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Return a table's rows, each cell one line: Slack shows preformatted text as it is, and a mail escapes its own."""
+    return tuple(tuple(line(whole(one)) for one in row) for row in rows)

@@ -40,7 +40,7 @@ class Texts:
             worksheet=_worksheet(telling) if kind == "sheets" else "",
             row={name: harmless.cell(text) for name, text in _part(texts, "row").items()},
             body=self._body(telling, texts) if kind == "webhook" else {},
-            table=table and Table(columns=table.columns, rows=harmless.cells(table.rows, kind)),
+            table=table and Table(columns=table.columns, rows=harmless.cells(table.rows)),
         )
 
     def close(self) -> None:
