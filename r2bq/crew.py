@@ -24,6 +24,7 @@ TURN_SECONDS = 1.0  # a drain with a backlog steps on this long before others ge
 # Rows and seconds at which a list that is no queue is due.
 LATEST = {"failed": (500, 1.0), "later": (1, 0.0), "resends": (sys.maxsize, resends.RIPE_SECONDS)}
 OTHERS_SECONDS = 1.0  # between two looks at the lists that are no queue
+TELL_SECONDS = 10.0  # between two lines about a Redis that is away
 REMOVED_SECONDS = 60.0  # between two looks for sites that sites.yaml does not declare any more
 
 
@@ -49,6 +50,7 @@ class Crew:
         self._adopts_from = 0.0
         self._others_at = 0.0
         self._removed_at = 0.0
+        self._tells_from = 0.0
         self._stopping = False
         self.looked_at = clock()
 
@@ -67,7 +69,9 @@ class Crew:
                 self._tell_removed()
             due = [drain for drain, backlog in self._look() if self._is_due(drain, backlog)]
         except SpoolError as exc:
-            log.warning("Redis cannot be read, trying again: %s", exc)
+            if self._clock() >= self._tells_from:
+                self._tells_from = self._clock() + TELL_SECONDS
+                log.warning("Redis cannot be read, trying again: %s", exc)
             self._adopts_from = self._clock() + LEASE_MS / 1000  # leases lapsed meanwhile: let the living renew theirs
             return False
         self.looked_at = self._clock()

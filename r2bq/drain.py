@@ -25,6 +25,7 @@ from oceanus.errors import (
     SpoolError,
     SpoolUnclearError,
     StreamGoneError,
+    TableMissingError,
     TableTroubleError,
     WarehouseError,
     WriterGoneError,
@@ -37,7 +38,7 @@ from r2bq.batches import ASIDE, BACK, FAILED, KEEP, LANDED, REPEATED, TRIED, Bat
 from r2bq.patience import BEAT_SECONDS, Patience
 from r2bq.source import Source
 from r2bq.standing import Warehouse
-from r2bq.troubles import ANYTHING, Troubles
+from r2bq.troubles import ANYTHING, MISSING_SECONDS, MOST_SECONDS, Troubles
 
 log = logging.getLogger(__name__)
 
@@ -450,9 +451,10 @@ class Drain:
 
     def _back_off(self, error: Exception) -> bool:
         """Wait longer each time, with jitter, up to a minute; the claim keeps the records."""
+        most_seconds = MISSING_SECONDS if isinstance(error, TableMissingError) else MOST_SECONDS
         if isinstance(error, TableTroubleError):
-            self._troubles.again(self._path)
-        seconds = self._troubles.again()
+            self._troubles.again(self._path, most_seconds)
+        seconds = self._troubles.again(most_seconds=most_seconds)
         self.waits_until = self._clock() + seconds
         if isinstance(error, SpoolUnclearError):
             self._adopts_from = self._clock() + spool.LEASE_MS / 1000

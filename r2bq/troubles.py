@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 FIRST_SECONDS = 1.0  # the least wait before an unclear append is repeated
 MOST_SECONDS = 60.0
+MISSING_SECONDS = 5.0  # a table that is not there will be made by table_manager, and asking for it is cheap
 ANYTHING = ""
 
 
@@ -25,10 +26,10 @@ class Troubles:
         self._clock = clock
         self._current: dict[str, _Trouble] = {}
 
-    def again(self, name: str = ANYTHING) -> float:
+    def again(self, name: str = ANYTHING, most_seconds: float = MOST_SECONDS) -> float:
         """Count one more trouble and return the seconds to wait: longer each time, with jitter, up to a minute."""
         times = self.times(name) + 1
-        seconds = min(MOST_SECONDS, FIRST_SECONDS * 2.0 ** min(times - 1, 10)) * random.uniform(1, 1.5)  # noqa: S311
+        seconds = min(most_seconds, FIRST_SECONDS * 2.0 ** min(times - 1, 10)) * random.uniform(1, 1.5)  # noqa: S311
         self._current[name] = _Trouble(times, self._clock() + seconds)
         return seconds
 

@@ -30,7 +30,7 @@ from oceanus.tables import Column, Naming, Row, Table
 from r2bq.drain import PATIENT
 from r2bq.patience import BEAT_SECONDS
 from r2bq.standing import Warehouse
-from r2bq.troubles import MOST_SECONDS
+from r2bq.troubles import MISSING_SECONDS, MOST_SECONDS
 from tests.r2bq.crossing import (
     DAILY,
     DAY,
@@ -488,13 +488,15 @@ def test_a_missing_partitioned_table_is_waited_for_and_then_written(redis_client
     crossing.push(record(1))
     drain = crossing.drain(spool, max_bytes=1000)
 
-    moved = [drain.step() for _ in range(3)]
+    moved = [drain.step() for _ in range(30)]
+    waits_seconds = drain.waits_until - crossing.clock()
     crossing.push(*map(record, range(2, 8)))
     moved.append(drain.step())
     crossing.bigquery.create(NAMING.table(PARTITIONED, DAY))
     crossing.run(drain)
 
-    assert moved == [False] * 4
+    assert moved == [False] * 31
+    assert waits_seconds <= 1.5 * MISSING_SECONDS
     assert crossing.urls() == [str(number) for number in range(1, 8)]
     assert crossing.left() == DRAINED
 
