@@ -165,7 +165,8 @@ def test_the_audit_names_a_row_that_is_gone_and_one_that_is_there_twice(up: Up) 
     assert (told["bizocean"]["missing"], told["bizocean"]["doubled"]) == (1, 0)
     assert (told["skj"]["missing"], told["skj"]["doubled"]) == (0, 1)
     verdicts = (
-        "SELECT verdict, COUNT(*) AS n FROM audit WHERE site IN ('bizocean', 'skj') GROUP BY verdict ORDER BY verdict"
+        "SELECT verdict, COUNT(*) AS n FROM audit WHERE site IN ('bizocean', 'skj') AND verdict != 'open'"
+        " GROUP BY verdict ORDER BY verdict"  # open: table_manager's own audit may have met a beacon on its way
     )
     assert [row["verdict"] for row in up.sql(verdicts)] == ["agrees", "differs", "partly"]
 

@@ -69,7 +69,7 @@ def _steady(rate: int, seconds: float) -> bool:
             pushing.join(1.0)
         stage.until(lambda: _seen(stage) >= arms.count, "all is seen")
         busy = (stage.use()[0] - before) / (time.monotonic() - cpu_at)
-        due = {url for url in arms.answered if url.endswith("00")}
+        due = {url for url in arms.answered if _is_told(url)}
         stage.until(lambda: set(stage.slack.times()) >= due, "all is told")
         waits = sorted(at - arms.answered[url] for url, at in stage.slack.heard)
         twice = sum(count > 1 for count in stage.slack.times().values())
@@ -126,7 +126,7 @@ def _kills(kills: int, seed: int) -> bool:
             stage.kill()
             stage.start()
         pushing.join()
-        due = {url for url in arms.answered if url.endswith("00")}
+        due = {url for url in arms.answered if _is_told(url)}
         stage.until(lambda: set(stage.slack.times()) >= due, "all is told", 300)
         time.sleep(20)  # what would be told twice comes late: after a dead process' lease
         twice = [url for url, count in stage.slack.times().items() if count > 1]
@@ -143,6 +143,11 @@ def _page(number: int) -> dict[str, object]:
 
 def _page_later(number: int) -> dict[str, object]:
     return a_record(number, evt="paid" if number % 100 == 0 else "pageview")
+
+
+def _is_told(url: str) -> bool:
+    number = url.rpartition("/")[2]
+    return number.isdigit() and int(number) % 100 == 0
 
 
 def _seen(stage: Stage) -> float:
