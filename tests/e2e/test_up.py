@@ -23,6 +23,7 @@ from google.cloud import bigquery
 
 from arms.devices import device
 from management import parts
+from management.programs import SAMPLE_ALERTS
 from oceanus import records
 from oceanus.settings import RedisSettings, read
 from oceanus.sites import SAMPLE
@@ -214,8 +215,9 @@ def test_a_newcomer_sees_news_alone_and_where_the_rest_is(up: Up) -> None:
     assert not re.search(r'oO0O|Configuration loaded|overcommit|Press CTRL|" [1-4]\d\d ', shown)
     assert re.search(r"oO0O", up.log())
     assert re.search(r'" 404 Not Found', up.log())
-    assert up.lines[-3:] == [
+    assert up.lines[-4:] == [
         f"up            | sites file: {SAMPLE}",
+        f"up            | alerts file: {SAMPLE_ALERTS}",
         f"up            | every line, also those not shown here: {up.environ['DATA_DIR']}/up.log",
         up.lines[-1],
     ]
