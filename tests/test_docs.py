@@ -32,3 +32,9 @@ def test_every_make_target_and_folder_that_a_page_names_is_there(page: Path) -> 
 
 def test_there_are_pages() -> None:
     assert PAGES
+
+
+def test_the_alerts_page_has_the_rules_of_the_original_as_they_are_tested() -> None:
+    page = (TOP / "docs" / "alerts.md").read_text(encoding="utf-8")
+
+    assert (TOP / "tests" / "revelation" / "original.yaml").read_text(encoding="utf-8") in page

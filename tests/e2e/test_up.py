@@ -209,6 +209,23 @@ def test_a_bad_beacon_is_a_row_of_the_failed_table(up: Up) -> None:
     assert up.status()["sites"]["bizocean"]["failed"] == 1
 
 
+def test_the_sample_tells_of_a_sale_in_the_log_and_tail_shows_it(up: Up) -> None:
+    sale = BEACON.replace("evt=pageview", "evt=paid") + '&jsn={"price":12000}'
+    words = [OCEANUS, "tail", "--site", "bizocean", "--where", "{evt: paid}", "--limit", "1"]
+    tail = subprocess.Popen(words, env=up.environ, stdout=subprocess.PIPE, text=True)
+    sent = 0
+    while tail.poll() is None:  # it may take a moment until it listens
+        assert httpx.get(up.url.rstrip("/") + sale).status_code == 200
+        sent += 1
+        assert sent < 300
+        time.sleep(0.2)
+    until(lambda: up.log().count("revelation.printing: paid 12000") == sent)
+
+    [shown] = (json.loads(line) for line in tail.communicate()[0].splitlines())
+    assert (shown["evt"], shown["jsn"]) == ("paid", '{"price":12000}')
+    assert up.run("alerts", "failed", "list").stdout == "nothing has failed\n"
+
+
 def test_a_newcomer_sees_news_alone_and_where_the_rest_is(up: Up) -> None:
     shown = "\n".join(up.lines)
 
