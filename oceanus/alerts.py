@@ -2,7 +2,8 @@
 
 The records themselves lie in each site's list `alerts` (see the spool). All else about them is below `oceanus:alerts:`:
 
-- `decided:<match>` (7 days): what was decided about a record and a rule: the same answer when it is seen again
+- `decided:<match>`: what was decided about a record and a rule, until the record is let go: the same answer if it is
+  seen again before
 - `count:..`, `fired:..`: the last matches of a counting rule (sorted set); the receive time of the one that was told
 - `once:..`, `rate:..`: who was told within the time of `once`; the matches told within a minute (sorted set)
 - `held:<rule>`, `closed` (hashes): how many matches are held back since when; those whose minute is over
@@ -22,7 +23,7 @@ from typing import Any, cast
 from oceanus.spool import Client, key, text, translated
 
 PREFIX = "oceanus:alerts:"
-KEPT_MS = 7 * 86_400_000  # a telling is not delivered twice within
+KEPT_MS = 3 * 86_400_000  # a telling is not delivered twice within
 DOING_MS = 40_000  # more than a delivery may take
 MINUTE_MS = 60_000
 FAILED_CAP = 10_000  # dead letters: some 20 MB
@@ -221,6 +222,12 @@ class Alerts:
         items = json.dumps([one.item() for one in matches])
         answers = cast(list[bytes], self._run(_DECIDE, [PREFIX], [items, KEPT_MS]))
         return [int(answer[5:]) if answer.startswith(b"tell ") else None for answer in answers]
+
+    def let_go(self, matches: Sequence[Match]) -> None:
+        """Forget what was decided about records that nobody will see again: a flood of them must not fill Redis."""
+        if matches:
+            with translated():
+                self._client.unlink(*(f"{PREFIX}decided:{one.match}" for one in matches))
 
     def close_held(self, minute_ms: int = MINUTE_MS) -> list[Held]:
         """Return what was held back and whose minute is over, until each is forgotten."""

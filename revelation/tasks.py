@@ -31,7 +31,10 @@ IDLE_SECONDS = 1.0
 
 
 class _Consumer(_RedisConsumer):
-    """Waits for the bell where dramatiq would ask Redis ever again: each question is a write, and an fsync."""
+    """Waits for the bell where dramatiq would ask Redis ever again: each question is a write, and an fsync.
+
+    At its end it gives back what it has fetched and not begun, which dramatiq leaves for a missing heartbeat to show.
+    """
 
     def __next__(self) -> Any:
         bell = self.broker.bells.get(self.queue_name)
@@ -39,6 +42,11 @@ class _Consumer(_RedisConsumer):
             bell.clear()
             self.misses = 0
         return super().__next__()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        fetched, self.message_cache = self.message_cache, []
+        self.requeue([dramatiq.Message.decode(told) for told in fetched if told])  # type: ignore[no-untyped-call]
+        super().close()
 
 
 class _Broker(RedisBroker):
@@ -118,12 +126,15 @@ class Lanes:
         gone: Callable[[str], Delivery],
         history_seconds: float = 90,
     ) -> None:
-        left = _left(client) - set(deliveries)
-        every = {**deliveries, **{place: gone(place) for place in sorted(left)}}
-        self._lanes = {place: Lane(place, delivery, client, history_seconds) for place, delivery in every.items()}
+        self._client, self._gone, self._history_seconds = client, gone, history_seconds
+        self._started = False
+        self._lanes = {place: Lane(place, one, client, history_seconds) for place, one in deliveries.items()}
+        for place in sorted(_left(client) - set(deliveries)):
+            self._lane(place)
 
     def start(self) -> None:
         """Deliver from now on."""
+        self._started = True
         for lane in self._lanes.values():
             lane.start()
 
@@ -138,7 +149,16 @@ class Lanes:
     def put(self, tellings: Iterable[Telling]) -> None:
         """Let each be delivered; raises SpoolError, then some may be on their way."""
         for telling in tellings:
-            self._lanes[telling.destination].put(telling)
+            self._lane(telling.destination).put(telling)
+
+    def _lane(self, place: str) -> Lane:
+        """Return the lane of a place; one that alerts.yaml has no more gets one, which sets everything aside."""
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(place, self._gone(place), self._client, self._history_seconds)
+            if self._started:
+                lane.start()
+        return lane
 
 
 @contextmanager

@@ -121,15 +121,16 @@ class Watcher:
             claim = self._spool.claim(holder, ROWS, MAX_BYTES)
             if not claim.rows:
                 return False
-            self._tell(site, claim)
+            decided = self._tell(site, claim)
             self._spool.sort(holder, claim.token, "l" * len(claim.rows))
+            self._alerts.let_go(decided)
         except (WriterGoneError, ClaimChangedError) as exc:
             log.warning("%s: %s; its records are looked at by another watcher", site, exc)
             self._register(site)
         return True
 
-    def _tell(self, site: str, claim: Claim) -> None:
-        """Decide what a claim's records come to, oldest first, and hand it on."""
+    def _tell(self, site: str, claim: Claim) -> list[Match]:
+        """Decide what a claim's records come to, oldest first, and hand it on; return what was decided about."""
         found = [record for record in map(_record, reversed(claim.rows)) if record is not None]
         metrics.SEEN.labels(site).inc(len(found))
         rules = self.rules
@@ -141,6 +142,7 @@ class Watcher:
             if count is not None:
                 metrics.MATCHES.labels(rule.name).inc()
                 self.tasks.put(deciding.tellings(rule, rules, site, record, count, self._now_us()))
+        return [one for _, _, one in told]
 
     # --- what no single record says
 

@@ -126,6 +126,14 @@ def test_whatever_dies_amid_a_batch_it_is_looked_at_again_and_comes_to_the_same(
     assert house.client.llen(key("shop", "alerts")) == 0
 
 
+def test_what_was_decided_about_records_that_are_gone_is_forgotten(house):
+    house.push(*range(50))
+
+    house.run(house.watcher(rule(limits=Limits(a_minute=3))))
+
+    assert house.client.keys("oceanus:alerts:decided:*") == []
+
+
 def test_a_living_watcher_is_not_adopted(house):
     house.push(1)
     house.heap.trouble = [SpoolUnclearError("away")]

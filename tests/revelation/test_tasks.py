@@ -1,0 +1,133 @@
+"""The task queue on a real Redis: each telling is delivered once, a place in trouble delays no other, none is lost."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from oceanus.alerts import Alerts
+from oceanus.errors import RefusedError, TryAgainError
+from oceanus.spool import connect
+from revelation.delivery import Delivery
+from revelation.tasks import Lanes
+from revelation.telling import Message
+from tests.revelation.scene import Desk, NoHistory, PlainTexts, telling
+
+
+class Gone:
+    def tell(self, message: Message) -> None:
+        raise RefusedError("gone")
+
+
+class Office:
+    """Places with desks, and as many starts of the queue as a test wants."""
+
+    def __init__(self, redis_server) -> None:
+        self.redis = redis_server
+        self.alerts = Alerts(connect(redis_server.settings))
+        self.desks = {"desk": Desk(), "other": Desk()}
+        self.running: list[Lanes] = []
+
+    def start(self, *places: str) -> Lanes:
+        deliveries = {place: self._delivery(place, self.desks[place]) for place in places or self.desks}
+        gone = lambda place: self._delivery(place, Gone())  # noqa: E731
+        lanes = Lanes(connect(self.redis.settings), deliveries, gone)
+        lanes.start()
+        self.running.append(lanes)
+        return lanes
+
+    def _delivery(self, place: str, desk) -> Delivery:
+        now_us = telling().made_us
+        return Delivery(place, "slack", desk, self.alerts, PlainTexts(), NoHistory(), "me", now_us=lambda: now_us)
+
+
+@pytest.fixture
+def office(redis_server):
+    office = Office(redis_server)
+    yield office
+    for lanes in office.running:
+        lanes.stop(5)
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, "it did not come"
+        time.sleep(0.01)
+
+
+def test_tellings_go_each_to_its_place_once(office):
+    lanes = office.start()
+
+    lanes.put([telling(1), telling(2, "other"), telling(1), telling(3)])
+
+    until(lambda: len(office.desks["desk"].told) == 2 and len(office.desks["other"].told) == 1)
+    assert sorted(office.desks["desk"].told) == ["paid:1:0", "paid:3:0"]
+
+
+def test_a_place_that_hangs_delays_no_other(office):
+    hangs = threading.Event()
+    office.desks["desk"].answers = [hangs.wait] * 10
+    lanes = office.start()
+    try:
+        lanes.put([telling(number) for number in range(10)])
+        lanes.put([telling(11, "other")])
+
+        until(lambda: office.desks["other"].told == ["paid:11:0"])
+        assert len(office.desks["desk"].told) <= 2
+    finally:
+        hangs.set()
+
+
+def test_what_fails_is_tried_again_until_it_is_told(office):
+    office.desks["desk"].answers = [TryAgainError("503"), TryAgainError("429", 0.2), RuntimeError("a bug")]
+    lanes = office.start("desk")
+
+    lanes.put([telling(1)])
+
+    until(lambda: office.desks["desk"].told == ["paid:1:0"])
+
+
+def test_what_was_put_before_a_stop_is_delivered_after_the_next_start(office):
+    office.desks["desk"].answers = [TryAgainError("503")] * 3
+    first = office.start("desk")
+    first.put([telling(number) for number in range(3)])
+    until(lambda: not office.desks["desk"].answers)
+    first.stop(5)
+    office.running.clear()
+
+    office.start("desk")
+
+    until(lambda: len(office.desks["desk"].told) == 3)
+
+
+def test_messages_of_a_place_that_is_no_more_are_set_aside(office):
+    first = office.start("desk")
+    first.stop(5)
+    office.running.clear()
+    first.put([telling(1)])
+
+    lanes = office.start("other")
+    lanes.put([telling(2, "never")])
+
+    until(lambda: len(office.alerts.failed()) == 2)
+    assert {letter.telling["key"] for letter in office.alerts.failed()} == {"paid:1:0", "paid:2:0"}
+
+
+def test_a_telling_with_a_history_waits_for_its_rows(office):
+    lanes = office.start("desk")
+    waits = {"to": "desk", "text": "x", "history": {"by": "sid", "after_seconds": 2, "columns": ["url"]}}
+
+    lanes.put([telling(1, action=waits), telling(2)])
+    until(lambda: office.desks["desk"].told == ["paid:2:0"])
+
+    until(lambda: office.desks["desk"].told == ["paid:2:0", "paid:1:0"])
+
+
+def test_its_keys_lie_below_one_name(office):
+    office.start().put([telling(1)])
+
+    until(lambda: bool(office.desks["desk"].told))
+    names = set(office.redis.client().keys())
+    assert {name.split(b":")[1] for name in names} <= {b"tasks", b"alerts"}
