@@ -19,7 +19,7 @@ from revelation import rules as alert_rules
 from revelation import trial
 from revelation.places import Places
 from revelation.rules import Rules
-from revelation.tasks import Lanes
+from revelation.tasks import LOOK_SECONDS, Lanes
 from revelation.watcher import Watcher
 
 log = logging.getLogger("revelation")
@@ -80,22 +80,22 @@ class _Revelation:
         self._bell = threading.Event()
         self._hangup = False
         self._file = _stamp(chosen.alerts_file)
-        self._looked_at = time.monotonic()
+        self._looked_at = self._looks_from = time.monotonic()
 
     def run(self) -> int:
         """Watch until the process is told to stop."""
         stop = Stop().listen()
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "_hangup", True))
         watching = threading.Thread(target=self._watch, args=(stop,), name="watcher", daemon=True)
-        serve_health(self._chosen.port, self._chosen.internal, watching.is_alive)
+        serve_health(self._chosen.port, self._chosen.internal, lambda: watching.is_alive() and self._lanes.is_alive())
         self._lanes.start()
         threading.Thread(target=self._listen, name="doorbell", daemon=True).start()
         watching.start()
         while watching.is_alive() and not stop.wait(RELOAD_SECONDS):
             pass
         self._bell.set()
-        watching.join(self._chosen.grace_seconds)
-        self._lanes.stop(self._chosen.grace_seconds)
+        watching.join(self._chosen.grace_seconds / 3)
+        self._lanes.stop(self._chosen.grace_seconds / 2)
         self._watcher.release()
         self._places.close()
         return 0 if stop else 1  # a surprise ended the watcher: let the orchestrator start anew
@@ -107,6 +107,7 @@ class _Revelation:
             if time.monotonic() - self._looked_at > RELOAD_SECONDS:
                 self._looked_at = time.monotonic()
                 self._reload()
+                self._look()
             if moved:
                 stop.wait(GATHER_SECONDS)
             else:
@@ -137,11 +138,22 @@ class _Revelation:
             for mistake in exc.mistakes:
                 log.error("the rules stay as they were: %s", mistake)
             return
-        self._lanes.stop(self._chosen.grace_seconds)
+        old = self._lanes
         lanes.start()
         self._lanes = self._watcher.tasks = lanes
         self._watcher.rules = rules
+        threading.Thread(target=old.stop, args=(self._chosen.grace_seconds,), name="old lanes", daemon=True).start()
         log.warning("%s is read anew: %d rules", self._chosen.alerts_file, len(rules.rules))
+
+    def _look(self) -> None:
+        """See to rows and messages that nobody else sees to."""
+        if time.monotonic() < self._looks_from:
+            return
+        self._looks_from = time.monotonic() + LOOK_SECONDS
+        try:
+            self._lanes.look(self._alerts.unflushed())
+        except SpoolError as exc:
+            log.warning("Redis is in trouble; rows and messages wait: %s", exc)
 
     def _make_lanes(self, rules: Rules) -> Lanes:
         deliveries = self._places.deliveries(rules, self._alerts, self._owner)

@@ -26,7 +26,7 @@ DAYS: Final = 2
 ROWS: Final = 150
 COLUMNS: Final = ("dt", "evt", "url", "tit")
 CELL_CHARACTERS = 200
-SECONDS = 30.0
+SECONDS = 10.0  # of one question; two are asked of tables of single days
 
 
 class Asked(Protocol):

@@ -12,6 +12,7 @@ from oceanus.spool import connect
 from revelation.delivery import Delivery
 from revelation.tasks import Lanes
 from revelation.telling import Message
+from tests.conftest import RedisProcess, end
 from tests.revelation.scene import Desk, NoHistory, PlainTexts, telling
 
 
@@ -32,7 +33,7 @@ class Office:
     def start(self, *places: str) -> Lanes:
         deliveries = {place: self._delivery(place, self.desks[place]) for place in places or self.desks}
         gone = lambda place: self._delivery(place, Gone())  # noqa: E731
-        lanes = Lanes(connect(self.redis.settings), deliveries, gone)
+        lanes = Lanes(connect(self.redis.settings), deliveries, gone, gone_seconds=0)
         lanes.start()
         self.running.append(lanes)
         return lanes
@@ -110,6 +111,7 @@ def test_messages_of_a_place_that_is_no_more_are_set_aside(office):
 
     lanes = office.start("other")
     lanes.put([telling(2, "never")])
+    lanes.look([])
 
     until(lambda: len(office.alerts.failed()) == 2)
     assert {letter.telling["key"] for letter in office.alerts.failed()} == {"paid:1:0", "paid:2:0"}
@@ -123,6 +125,60 @@ def test_a_telling_with_a_history_waits_for_its_rows(office):
     until(lambda: office.desks["desk"].told == ["paid:2:0"])
 
     until(lambda: office.desks["desk"].told == ["paid:2:0", "paid:1:0"])
+
+
+@pytest.fixture
+def own_office(tmp_path):
+    """An office whose Redis may be ended and started again."""
+    server = RedisProcess(tmp_path)
+    office = Office(server)
+    yield office
+    for lanes in office.running:
+        lanes.stop(5)
+    end(server.process)
+
+
+def test_what_waits_for_its_time_outlives_a_restart_of_redis(own_office):
+    lanes = own_office.start("desk")
+    waits = {"to": "desk", "text": "x", "history": {"by": "sid", "after_seconds": 4, "columns": ["url"]}}
+    lanes.put([telling(number, action=waits) for number in range(5)])
+    until(lambda: bool(own_office.redis.client().keys("*acks*")))
+
+    own_office.redis.kill()
+    own_office.redis.start()
+
+    until(lambda: len(own_office.desks["desk"].told) == 5, 60)
+
+
+def test_a_retry_that_redis_cannot_take_now_is_put_when_it_can(own_office):
+    desk = own_office.desks["desk"]
+
+    def lose_redis() -> None:
+        own_office.redis.kill()
+        raise TryAgainError("503")
+
+    desk.answers = [lose_redis]
+    lanes = own_office.start("desk")
+    lanes.put([telling(1)])
+    until(lambda: own_office.redis.process.poll() is not None and not desk.answers)
+
+    own_office.redis.start()
+
+    until(lambda: desk.told == ["paid:1:0"], 120)
+
+
+def test_a_full_redis_ends_no_thread(own_office):
+    lanes = own_office.start("desk")
+    waits = {"to": "desk", "text": "x", "history": {"by": "sid", "after_seconds": 2, "columns": ["url"]}}
+    lanes.put([telling(number, action=waits) for number in range(5)])
+    client = own_office.redis.client()
+
+    client.config_set("maxmemory", 1)
+    time.sleep(4)  # beyond the time at which they are due
+    client.config_set("maxmemory", 0)
+
+    until(lambda: len(own_office.desks["desk"].told) == 5, 60)
+    assert lanes.is_alive()
 
 
 def test_its_keys_lie_below_one_name(office):
