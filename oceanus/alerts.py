@@ -9,7 +9,8 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 - `held:<rule>`, `closed` (hashes): how many matches are held back since when; those whose minute is over
 - `seen`, `silent`, `dropped` (hashes): when a rule of silence last saw a match; the silence, and the records dropped by
   a site's full list, that were told of
-- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; was begun; somebody is at it now
+- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; may have been, by a try that began then; somebody
+  is at it now, under a name of this one try
 - `pause:<place>`: a place has asked for quiet
 - `rows:<place>:<sheet>` (hash), `flush:..`: rows on their way to a sheet; somebody will take them there
 - `failed` (hash), `again` (list): tellings that cannot be delivered (dead letters); those to be tried once more
@@ -111,12 +112,28 @@ end
 return redis.call('HGETALL', prefix .. 'closed')
 """
 
-# KEYS told tried doing; ARGV owner doing_ms kept_ms -> TOLD BUSY FIRST AGAIN
+# KEYS told tried doing; ARGV owner doing_ms kept_ms now_us -> TOLD BUSY FIRST AGAIN, and when the first try began
 _BEGIN = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'TOLD' end
-if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return 'BUSY' end
-if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[3]) then return 'FIRST' end
-return 'AGAIN'
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'TOLD', '0'} end
+if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'BUSY', '0'} end
+if redis.call('SET', KEYS[2], ARGV[4], 'NX', 'PX', ARGV[3]) then return {'FIRST', ARGV[4]} end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return {'AGAIN', redis.call('GET', KEYS[2])}
+"""
+
+# One whose time is over, and whose telling another has begun, leaves the other's marks alone.
+# KEYS told tried doing; ARGV owner told unclear kept_ms
+_END = """
+if ARGV[2] == '1' then redis.call('SET', KEYS[1], 1, 'PX', ARGV[4]) end
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return end
+if ARGV[3] == '0' then redis.call('DEL', KEYS[2]) end
+redis.call('DEL', KEYS[3])
+"""
+
+# KEYS doing; ARGV owner doing_ms -> 1 where it is the owner's yet
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 # A row waits for its sheet once, and somebody is to take it there.
@@ -196,6 +213,17 @@ class Held:
     rule: str
     since_ms: int
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What to do about a telling: TOLD: nothing; BUSY: later; FIRST: deliver it; AGAIN: a try is unclear.
+
+    `since_us`: when the first of these tries began.
+    """
+
+    state: str
+    since_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,21 +308,19 @@ class Alerts:
 
     # --- delivering
 
-    def begin(self, telling: str, owner: str) -> str:
-        """Say what to do about a telling: TOLD: nothing; BUSY: later; FIRST: deliver it; AGAIN: a try is unclear."""
-        keys = [f"{PREFIX}{name}:{telling}" for name in ("told", "tried", "doing")]
-        return cast(bytes, self._run(_BEGIN, keys, [owner, DOING_MS, KEPT_MS])).decode()
+    def begin(self, telling: str, owner: str, now_us: int) -> Begun:
+        """Say what to do about a telling; `owner` is a name of this one try."""
+        answer = self._run(_BEGIN, _marks(telling), [owner, DOING_MS, KEPT_MS, now_us])
+        state, since_us = cast(list[bytes], answer)
+        return Begun(state=state.decode(), since_us=int(since_us))
 
-    def end(self, telling: str, *, told: bool = False, unclear: bool = False) -> None:
+    def renew(self, telling: str, owner: str) -> bool:
+        """Keep what was begun to its owner for as long again; return False where it is not the owner's any more."""
+        return bool(self._run(_RENEW, [f"{PREFIX}doing:{telling}"], [owner, DOING_MS]))
+
+    def end(self, telling: str, owner: str, *, told: bool = False, unclear: bool = False) -> None:
         """Note how a try ended; after a clear failure the next one is a first one again."""
-        with translated():
-            pipe = self._client.pipeline(transaction=True)
-            if told:
-                pipe.set(f"{PREFIX}told:{telling}", 1, px=KEPT_MS)
-            if not unclear:
-                pipe.delete(f"{PREFIX}tried:{telling}")
-            pipe.delete(f"{PREFIX}doing:{telling}")
-            pipe.execute()
+        self._run(_END, _marks(telling), [owner, int(told), int(unclear), KEPT_MS])
 
     def pause(self, place: str, seconds: float) -> None:
         """Leave a place alone for a while, as it has asked."""
@@ -368,3 +394,7 @@ class Alerts:
         with translated():
             answer: object = self._client.eval(script, len(keys), *keys, *arguments)
         return answer
+
+
+def _marks(telling: str) -> list[str]:
+    return [f"{PREFIX}{name}:{telling}" for name in ("told", "tried", "doing")]

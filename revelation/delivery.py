@@ -6,13 +6,16 @@ outcome nobody knows is looked up first, where its place can be asked; where not
 
 import json
 import logging
+import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn, Protocol
 
-from oceanus.alerts import Alerts
-from oceanus.errors import RefusedError, TryAgainError
+from oceanus import records
+from oceanus.alerts import Alerts, Begun
+from oceanus.errors import OceanusError, RefusedError, TryAgainError
 from revelation import metrics
 from revelation.telling import Destination, Message, Table, Telling
 
@@ -87,44 +90,58 @@ class Delivery:
 
     def deliver(self, telling: Telling) -> None:
         """Deliver a telling once; raises TryAgainError or LaterError where it is to be tried again."""
+        self._check_pause()
+        owner = self._new_owner()
+        begun = self._alerts.begin(telling.key, owner, self._now_us())
+        if begun.state == "TOLD":
+            return
+        if begun.state == "BUSY":
+            raise LaterError(BUSY_SECONDS)
+        told, unclear = False, True  # whatever ends this in another way than below
+        was_unclear = begun.state == "AGAIN"  # and stays so: no failure of this try says what became of the one before
+        try:
+            with _surprises(self._place, telling.key):
+                told = self._try(telling, begun)
+            unclear = was_unclear and not told
+        except TryAgainError as exc:
+            unclear = exc.unclear or was_unclear
+            self._again(telling, exc)
+        finally:
+            self._alerts.end(telling.key, owner, told=told, unclear=unclear)
+
+    def _check_pause(self) -> None:
         pause_ms = self._alerts.paused_ms(self._place)
         if pause_ms:
             raise LaterError(pause_ms / 1000)
-        begun = self._alerts.begin(telling.key, self._owner)
-        if begun == "TOLD":
-            return
-        if begun == "BUSY":
-            raise LaterError(BUSY_SECONDS)
-        told, unclear = False, True  # whatever ends this in another way than below
-        try:
-            told = self._try(telling, is_first=begun == "FIRST")
-            unclear = False
-        except TryAgainError as exc:
-            unclear = exc.unclear
-            self._again(telling, exc)
-        finally:
-            self._alerts.end(telling.key, told=told, unclear=unclear)
 
-    def _try(self, telling: Telling, *, is_first: bool) -> bool:
+    def _new_owner(self) -> str:
+        """Return a name for one try: two threads of a process must not end each other's."""
+        return f"{self._owner}:{secrets.token_hex(6)}"
+
+    def _try(self, telling: Telling, begun: Begun) -> bool:
         """Return whether it is delivered now; a refused one is set aside."""
         try:
-            if is_first or not self._was_told(telling):
+            if begun.state == "FIRST" or not self._was_told(telling, begun.since_us):
                 self._destination.tell(self._message(telling))
         except RefusedError as exc:
             self.set_aside(telling, str(exc))
             return False
-        metrics.TOLD.labels(self._place).inc()
-        metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - telling.made_us) / 1e6)
+        self._count([telling])
         return True
+
+    def _count(self, told: Sequence[Telling]) -> None:
+        metrics.TOLD.labels(self._place).inc(len(told))
+        for one in told:
+            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - _received_us(one)) / 1e6)
 
     def _message(self, telling: Telling) -> Message:
         asked = telling.action.get("history")
         table = self._history.table(asked, telling) if asked else None
         return self._texts.message(telling, self._kind, table)
 
-    def _was_told(self, telling: Telling) -> bool:
+    def _was_told(self, telling: Telling, since_us: int) -> bool:
         ask = getattr(self._destination, "was_told", None)
-        return bool(ask and ask(telling.key, telling.made_us))
+        return bool(ask and ask(telling.key, since_us))
 
     def _again(self, telling: Telling, error: TryAgainError) -> None:
         """Let it be tried again, unless that has gone on for a day; all of a place waits if it has asked for that."""
@@ -166,22 +183,22 @@ class SheetDelivery(Delivery):
 
     def flush(self, worksheet: str) -> bool:
         """Append the rows that wait for a sheet; return whether more wait. Raises as `deliver` does."""
-        pause_ms = self._alerts.paused_ms(self._place)
-        if pause_ms:
-            raise LaterError(pause_ms / 1000)
-        name = f"{self._place}:{worksheet}"
-        begun = self._alerts.begin(name, self._owner)
-        if begun == "BUSY":
+        self._check_pause()
+        name, owner = f"{self._place}:{worksheet}", self._new_owner()
+        begun = self._alerts.begin(name, owner, self._now_us())
+        if begun.state == "BUSY":
             raise LaterError(BUSY_SECONDS)
         unclear = True
+        was_unclear = begun.state == "AGAIN"
         try:
-            more = self._append(worksheet, is_first=begun == "FIRST")
+            with _surprises(self._place, worksheet):
+                more = self._append(worksheet, is_first=not was_unclear)
             unclear = False
         except TryAgainError as exc:
-            unclear = exc.unclear
+            unclear = exc.unclear or was_unclear
             self._wait_for(worksheet, exc)
         finally:
-            self._alerts.end(name, unclear=unclear)
+            self._alerts.end(name, owner, unclear=unclear)
         return more
 
     def _wait_for(self, worksheet: str, error: TryAgainError) -> NoReturn:
@@ -227,9 +244,7 @@ class SheetDelivery(Delivery):
             self._alerts.forget_rows(self._place, worksheet, [missing[0].telling.key], told=False)
 
     def _settle(self, worksheet: str, told: list["_Row"]) -> None:
-        for one in told:
-            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - one.telling.made_us) / 1e6)
-        metrics.TOLD.labels(self._place).inc(len(told))
+        self._count([one.telling for one in told])
         self._alerts.forget_rows(self._place, worksheet, [one.telling.key for one in told], told=True)
 
 
@@ -250,3 +265,23 @@ class _Nowhere:
 
     def tell(self, message: Message) -> None:
         raise RefusedError("a sheet takes rows")
+
+
+@contextmanager
+def _surprises(place: str, name: str) -> Iterator[None]:
+    """Let what nobody thought of be tried again, which ends after a day, and leave it unclear."""
+    try:
+        yield
+    except (OceanusError, LaterError):
+        raise
+    except Exception as exc:  # a bug of ours or of a library: it must neither be told for ever nor stop the others
+        log.exception("%s: %s was ended by a surprise", place, name)
+        raise TryAgainError(f"{type(exc).__name__}: {exc}", unclear=True) from exc
+
+
+def _received_us(telling: Telling) -> int:
+    """Return when the record of a telling was received; where it is about none, when the telling was made."""
+    try:
+        return records.received(dict(telling.record))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return telling.made_us

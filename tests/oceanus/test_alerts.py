@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oceanus import alerts as book
-from oceanus.alerts import Alerts, Held, Match, Rate
+from oceanus.alerts import Alerts, Begun, Held, Match, Rate
 from oceanus.spool import connect
 
 NOW_MS = 1_795_000_000_000
@@ -122,26 +122,38 @@ def test_no_burst_makes_a_count_large(alerts, redis_server):
 
 
 def test_a_telling_is_begun_by_one_at_a_time_and_delivered_once(alerts):
-    first, beside = alerts.begin("k", "a"), alerts.begin("k", "b")
-    alerts.end("k", told=True)
+    first, beside = alerts.begin("k", "a", 7), alerts.begin("k", "b", 8)
+    alerts.end("k", "a", told=True)
 
-    assert (first, beside, alerts.begin("k", "b")) == ("FIRST", "BUSY", "TOLD")
+    assert (first.state, beside.state, alerts.begin("k", "b", 9).state) == ("FIRST", "BUSY", "TOLD")
 
 
-def test_after_an_unclear_try_it_is_looked_up_and_after_a_clear_one_not(alerts):
-    alerts.begin("unclear", "a")
-    alerts.end("unclear", unclear=True)
-    alerts.begin("clear", "a")
-    alerts.end("clear")
+def test_after_an_unclear_try_it_is_looked_up_since_that_one_and_after_a_clear_one_not(alerts):
+    for name in ("unclear", "clear"):
+        alerts.begin(name, "a", 7)
+        alerts.end(name, "a", unclear=name == "unclear")
 
-    assert (alerts.begin("unclear", "a"), alerts.begin("clear", "a")) == ("AGAIN", "FIRST")
+    assert alerts.begin("unclear", "a", 8) == Begun(state="AGAIN", since_us=7)
+    assert alerts.begin("clear", "a", 8) == Begun(state="FIRST", since_us=8)
 
 
 def test_a_process_that_died_amid_a_delivery_leaves_it_unclear(alerts, redis_server):
-    alerts.begin("k", "dead")
+    alerts.begin("k", "dead", 7)
     redis_server.client().delete(f"{book.PREFIX}doing:k")
 
-    assert alerts.begin("k", "next") == "AGAIN"
+    assert alerts.begin("k", "next", 8) == Begun(state="AGAIN", since_us=7)
+
+
+def test_one_whose_time_is_over_ends_and_renews_nothing_of_the_next(alerts, redis_server):
+    alerts.begin("k", "slow", 7)
+    redis_server.client().delete(f"{book.PREFIX}doing:k")
+    alerts.begin("k", "next", 8)
+    alerts.end("k", "slow")
+
+    assert (alerts.renew("k", "slow"), alerts.renew("k", "next")) == (False, True)
+    assert alerts.begin("k", "third", 9).state == "BUSY"
+    alerts.end("k", "next", unclear=True)
+    assert alerts.begin("k", "third", 9) == Begun(state="AGAIN", since_us=7)
 
 
 def test_a_place_that_asks_for_quiet_gets_it(alerts):

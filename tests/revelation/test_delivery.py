@@ -1,6 +1,10 @@
 """The delivery: a telling is told once, whatever its place answers, and what cannot be told is set aside."""
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
+from prometheus_client import REGISTRY
 
 from oceanus.alerts import PREFIX, Alerts
 from oceanus.errors import RefusedError, TryAgainError
@@ -51,13 +55,56 @@ def test_after_an_unclear_try_the_place_is_asked_first_where_it_knows(alerts, de
     assert desk.told == [telling().key] * times
 
 
-def test_a_surprise_leaves_it_unclear(alerts, desk):
+@pytest.mark.parametrize("between", [TryAgainError("cannot connect"), RefusedError("a bad text")])
+def test_a_clear_failure_after_an_unclear_try_leaves_it_unclear(alerts, desk, between):
+    desk.answers = [TryAgainError("timeout", unclear=True), between]
+
+    for knows in (None, None, True):
+        desk.knows = knows
+        with suppress(TryAgainError):
+            delivery(alerts, desk).deliver(telling())
+
+    assert desk.told == [telling().key]
+
+
+def test_the_place_is_asked_since_the_first_try_however_late_it_is_repeated(alerts, desk):
+    desk.answers = [TryAgainError("timeout", unclear=True)]
+    asked = []
+    desk.was_told = lambda key, since_us: asked.append(since_us)
+    later_us = NOW_US + 600_000_000
+
+    with pytest.raises(TryAgainError):
+        delivery(alerts, desk).deliver(telling())
+    delivery(alerts, desk, later_us).deliver(telling(made_us=later_us))
+
+    assert asked == [NOW_US]
+
+
+def test_a_surprise_is_tried_again_and_leaves_it_unclear(alerts, desk):
     desk.answers, desk.knows = [RuntimeError("a bug")], False
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TryAgainError, match="RuntimeError: a bug"):
         delivery(alerts, desk).deliver(telling())
 
-    assert alerts.begin(telling().key, "next") == "AGAIN"
+    assert alerts.begin(telling().key, "next", NOW_US).state == "AGAIN"
+
+
+def test_what_ends_by_surprise_for_a_day_is_given_up(alerts, desk):
+    desk.answers = [RuntimeError("a bug")]
+
+    delivery(alerts, desk, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).deliver(telling())
+
+    assert [letter.reason for letter in alerts.failed()] == ["given up after a day: RuntimeError: a bug"]
+
+
+def test_the_delay_is_measured_from_when_the_record_was_received(alerts, desk):
+    delay = partial(REGISTRY.get_sample_value, "oceanus_alerts_delay_seconds_sum", {"destination": "desk"})
+    before = delay() or 0
+
+    delivery(alerts, desk, NOW_US + 5_000_000).deliver(telling(made_us=NOW_US + 4_000_000))
+    delivery(alerts, desk, NOW_US + 5_000_000).deliver(telling(2, record={}, made_us=NOW_US + 4_000_000))
+
+    assert delay() - before == pytest.approx(6, abs=0.001)
 
 
 def test_what_is_refused_becomes_a_dead_letter_with_its_reason(alerts, desk):
@@ -98,7 +145,7 @@ def test_after_a_day_it_is_given_up(alerts, desk):
 
 
 def test_while_another_delivers_it_this_one_waits(alerts, desk):
-    alerts.begin(telling().key, "other")
+    alerts.begin(telling().key, "other", NOW_US)
 
     with pytest.raises(LaterError):
         delivery(alerts, desk).deliver(telling())
