@@ -164,16 +164,49 @@ def test_a_place_that_asks_for_quiet_gets_it(alerts):
 
 
 def test_a_row_waits_once_and_the_first_one_is_to_be_taken_there(alerts):
-    added = [alerts.add_row("book", "paid", key, f"row {key}") for key in ("a", "b", "a")]
-    waiting = alerts.rows("book", "paid")
-    later = alerts.add_row("book", "paid", "c", "row c")
+    added = [alerts.add_row("book", "paid", key, f"row {key}", NOW_MS) for key in ("a", "b", "a")]
+    waiting = alerts.rows("book", "paid", 9)
+    later = alerts.add_row("book", "paid", "c", "row c", NOW_MS)
     alerts.forget_rows("book", "paid", ["a", "b"], told=True)
 
     assert added == [True, False, False]
     assert waiting == {"a": "row a", "b": "row b"}
     assert later
-    assert alerts.rows("book", "paid") == {"c": "row c"}
-    assert not alerts.add_row("book", "paid", "a", "row a")
+    assert alerts.rows("book", "paid", 9) == {"c": "row c"}
+    assert not alerts.add_row("book", "paid", "a", "row a", NOW_MS)
+
+
+def test_the_oldest_rows_are_taken_first_and_no_more_than_asked_for(alerts):
+    for number in (3, 1, 2):
+        alerts.add_row("book", "paid", str(number), "row", NOW_MS + number)
+
+    first = list(alerts.rows("book", "paid", 2))
+    alerts.forget_rows("book", "paid", first, told=False)
+
+    assert first == ["1", "2"]
+    assert list(alerts.rows("book", "paid", 2)) == ["3"]
+
+
+def test_rows_that_nobody_takes_to_their_sheet_are_found_once(alerts, redis_server):
+    for sheet in ("paid", "held", "busy", "done"):
+        alerts.add_row("book", sheet, sheet, "row", NOW_MS)
+        alerts.rows("book", sheet, 1)
+    alerts.hold_flush("book", "held")
+    alerts.begin("book:busy", "somebody", 7)
+    alerts.forget_rows("book", "done", ["done"], told=True)
+
+    assert (alerts.unflushed(), alerts.unflushed()) == ([("book", "paid")], [])
+    alerts.forget_rows("book", "paid", ["paid"], told=True)
+    assert redis_server.client().smembers(f"{book.PREFIX}sheets") == {b"book:held", b"book:busy"}
+
+
+def test_a_row_may_stand_there_from_the_try_until_it_is_told_or_the_failure_was_clear(alerts):
+    alerts.note_tries(["told", "clear", "unclear", "aside"], 7)
+    alerts.forget_tries(["clear"])
+    alerts.forget_rows("book", "paid", ["told"], told=True)
+    alerts.forget_rows("book", "paid", ["aside"], told=False)
+
+    assert alerts.tried(["told", "clear", "unclear", "aside", "never"]) == {"unclear", "aside"}
 
 
 def test_a_dead_letter_is_listed_and_tried_once_more_when_a_person_wants_it(alerts):

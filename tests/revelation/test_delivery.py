@@ -1,6 +1,8 @@
 """The delivery: a telling is told once, whatever its place answers, and what cannot be told is set aside."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,6 +11,7 @@ from prometheus_client import REGISTRY
 from oceanus.alerts import PREFIX, Alerts
 from oceanus.errors import RefusedError, TryAgainError
 from oceanus.spool import connect
+from revelation import delivery as deliveries
 from revelation.delivery import GIVE_UP_SECONDS, Delivery, LaterError, SheetDelivery
 from tests.revelation.scene import NOW_US, Desk, NoHistory, PlainTexts, telling
 
@@ -163,8 +166,12 @@ class Book:
         self.calls: list[list[str]] = []
         self.answers: list[Exception | None] = []
         self.bad: set[str] = set()
+        self.tries = 0
+        self.before: Callable[[], None] = lambda: None
 
     def append(self, worksheet, rows) -> None:
+        self.before()
+        self.tries += 1
         answer = self.answers.pop(0) if self.answers else None
         if self.bad & {row["url"] for row in rows}:
             raise RefusedError("a cell is refused")
@@ -176,6 +183,16 @@ class Book:
     def holds(self, worksheet, rows) -> list[bool]:
         there = {url for call in self.calls for url in call}
         return [row["url"] in there for row in rows]
+
+
+class Ignorant:
+    """A spreadsheet that can be appended to, but not read."""
+
+    def __init__(self, book: Book) -> None:
+        self.append = book.append
+
+    def holds(self, worksheet, rows) -> None:
+        return None
 
 
 def sheet(alerts, book, now_us: int = NOW_US) -> SheetDelivery:
@@ -224,6 +241,125 @@ def test_a_bad_row_is_set_aside_alone(alerts):
     assert [letter.telling["key"] for letter in alerts.failed()] == ["paid:2:0"]
 
 
+def test_a_bad_row_among_many_is_found_in_few_calls(alerts):
+    book = Book()
+    book.bad = {"77"}
+    for number in range(200):
+        sheet(alerts, book).wait(row(number))
+
+    sheet(alerts, book).flush("paid")
+
+    assert sorted(int(url) for call in book.calls for url in call) == [n for n in range(200) if n != 77]
+    assert book.tries < 20
+
+
+def test_one_whose_turn_has_passed_to_another_appends_no_more(alerts, redis_server):
+    book = Book()
+    book.bad = {"1"}
+    for number in (1, 2):
+        sheet(alerts, book).wait(row(number))
+    book.before = lambda: redis_server.client().set(f"{PREFIX}doing:book:paid", "another")
+
+    with pytest.raises(LaterError):
+        sheet(alerts, book).flush("paid")
+
+    assert book.calls == []
+    assert alerts.begin("book:paid", "third", NOW_US).state == "BUSY"
+
+
+def test_a_row_equal_to_an_older_one_is_appended_unless_its_own_append_was_unclear(alerts, redis_server):
+    book = Book()
+    older, equal = row(1), replace(row(2), record=row(1).record)
+    sheet(alerts, book).wait(older)
+    sheet(alerts, book).flush("paid")
+    sheet(alerts, book).wait(equal)
+    alerts.begin("book:paid", "killed before its append", NOW_US)
+    redis_server.client().delete(f"{PREFIX}doing:book:paid")
+
+    sheet(alerts, book).flush("paid")
+
+    assert book.calls == [["1"], ["1"]]
+
+
+def test_a_clear_failure_after_an_unclear_append_leaves_its_rows_unclear(alerts):
+    book = Book()
+    book.answers = [TryAgainError("timeout", unclear=True), TryAgainError("503")]
+    sheet(alerts, book).wait(row(1))
+
+    for knows in (True, False, True):
+        flushed = sheet(alerts, book)
+        if not knows:
+            flushed._book = Ignorant(book)
+        with suppress(TryAgainError):
+            flushed.flush("paid")
+
+    assert book.calls == [["1"]]
+
+
+def test_a_row_refused_after_an_unclear_append_is_looked_for_when_a_person_sends_it_again(alerts):
+    book = Book()
+    book.answers = [TryAgainError("timeout", unclear=True), RefusedError("no access")]
+    sheet(alerts, book).wait(row(1))
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book).flush("paid")
+    sheet(alerts, Ignorant(book)).flush("paid")
+
+    sheet(alerts, book).wait(row(1))
+    sheet(alerts, book).flush("paid")
+
+    assert [letter.reason for letter in alerts.failed()] == ["no access"]
+    assert book.calls == [["1"]]
+
+
+def test_a_large_backlog_is_taken_in_slices_the_oldest_first(alerts, monkeypatch):
+    monkeypatch.setattr(deliveries, "SHEET_ROWS", 2)
+    book = Book()
+    for number in (5, 4, 3, 2, 1):
+        sheet(alerts, book).wait(replace(row(number), made_us=NOW_US + 1000 * number))
+
+    more = [sheet(alerts, book).flush("paid") for _ in range(3)]
+
+    assert book.calls == [["1", "2"], ["3", "4"], ["5"]]
+    assert more == [True, True, False]
+
+
+def test_while_more_rows_wait_for_the_next_flush_nobody_else_is_sent(alerts, monkeypatch):
+    monkeypatch.setattr(deliveries, "SHEET_ROWS", 1)
+    for number in (1, 2):
+        sheet(alerts, Book()).wait(row(number))
+
+    sheet(alerts, Book()).flush("paid")
+
+    assert alerts.unflushed() == []
+    assert sheet(alerts, Book()).wait(row(3)) == ""
+
+
+def test_a_surprise_at_a_sheet_is_tried_again_and_given_up_after_a_day(alerts):
+    book = Book()
+    sheet(alerts, book).wait(row(1))
+    book.answers = [ZeroDivisionError("a bug")] * 2
+
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book).flush("paid")
+    with pytest.raises(TryAgainError):
+        sheet(alerts, book, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).flush("paid")
+
+    assert [letter.reason for letter in alerts.failed()] == ["given up after a day: ZeroDivisionError: a bug"]
+
+
+def test_rows_of_a_place_that_is_no_more_become_dead_letters(alerts, desk, monkeypatch):
+    monkeypatch.setattr(deliveries, "SHEET_ROWS", 2)
+    for number in (1, 2, 3):
+        sheet(alerts, Book()).wait(row(number))
+    gone = Delivery("book", "print", desk, alerts, PlainTexts(), NoHistory(), "me")
+
+    gone.abandon("paid")
+
+    assert {letter.telling["key"] for letter in alerts.failed()} == {"paid:1:0", "paid:2:0", "paid:3:0"}
+    assert {letter.reason for letter in alerts.failed()} == {"alerts.yaml has this destination no more"}
+    assert alerts.rows("book", "paid", 9) == {}
+
+
 def test_while_a_sheet_is_in_trouble_its_rows_wait_and_nobody_else_is_sent_there(alerts):
     book = Book()
     book.answers = [TryAgainError("503")]
@@ -247,7 +383,7 @@ def test_rows_that_have_waited_for_a_day_are_given_up(alerts):
         sheet(alerts, book, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).flush("paid")
 
     assert [letter.reason for letter in alerts.failed()] == ["given up after a day: down"]
-    assert alerts.rows("book", "paid") == {}
+    assert alerts.rows("book", "paid", 9) == {}
 
 
 def test_a_sheet_that_asks_for_quiet_gets_it(alerts):
