@@ -9,9 +9,11 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 - `held:<rule>`, `closed` (hashes): how many matches are held back since when; those whose minute is over
 - `seen`, `silent`, `dropped` (hashes): when a rule of silence last saw a match; the silence, and the records dropped by
   a site's full list, that were told of
-- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; was begun; somebody is at it now
+- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; may have been, by a try that began then; somebody
+  is at it now, under a name of this one try
 - `pause:<place>`: a place has asked for quiet
-- `rows:<place>:<sheet>` (hash), `flush:..`: rows on their way to a sheet; somebody will take them there
+- `rows:<place>:<sheet>` (hash), `order:..` (sorted set): rows on their way to a sheet; when each telling was made
+- `sheets` (set), `flush:..`: the sheets that have such rows; somebody will take them there
 - `failed` (hash), `again` (list): tellings that cannot be delivered (dead letters); those to be tried once more
 """
 
@@ -111,20 +113,73 @@ end
 return redis.call('HGETALL', prefix .. 'closed')
 """
 
-# KEYS told tried doing; ARGV owner doing_ms kept_ms -> TOLD BUSY FIRST AGAIN
+# KEYS told tried doing; ARGV owner doing_ms kept_ms now_us -> TOLD BUSY FIRST AGAIN, and when the first try began
 _BEGIN = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'TOLD' end
-if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return 'BUSY' end
-if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[3]) then return 'FIRST' end
-return 'AGAIN'
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'TOLD', '0'} end
+if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'BUSY', '0'} end
+if redis.call('SET', KEYS[2], ARGV[4], 'NX', 'PX', ARGV[3]) then return {'FIRST', ARGV[4]} end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return {'AGAIN', redis.call('GET', KEYS[2])}
+"""
+
+# One whose time is over, and whose telling another has begun, leaves the other's marks alone.
+# KEYS told tried doing; ARGV owner told unclear kept_ms
+_END = """
+if ARGV[2] == '1' then redis.call('SET', KEYS[1], 1, 'PX', ARGV[4]) end
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return end
+if ARGV[3] == '0' then redis.call('DEL', KEYS[2]) end
+redis.call('DEL', KEYS[3])
+"""
+
+# KEYS doing; ARGV owner doing_ms -> 1 where it is the owner's yet
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 # A row waits for its sheet once, and somebody is to take it there.
-# KEYS told rows flush; ARGV key row flush_ms -> 1 where the caller has to see to that
+# KEYS told rows order sheets flush; ARGV key row ms sheet flush_ms -> 1 where the caller has to see to that
 _ADD_ROW = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
-return redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[3]) and 1 or 0
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
+  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+  redis.call('SADD', KEYS[4], ARGV[4])
+end
+return redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[5]) and 1 or 0
+"""
+
+# Only those that stand there now are certain; the others' marks of a try last, for a person may send them again.
+# KEYS prefix rows order sheets; ARGV sheet told kept_ms key..
+_FORGET_ROWS = """
+for i = 4, #ARGV do
+  redis.call('HDEL', KEYS[2], ARGV[i])
+  redis.call('ZREM', KEYS[3], ARGV[i])
+  if ARGV[2] == '1' then
+    redis.call('SET', KEYS[1] .. 'told:' .. ARGV[i], 1, 'PX', ARGV[3])
+    redis.call('DEL', KEYS[1] .. 'tried:' .. ARGV[i])
+  end
+end
+if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('SREM', KEYS[4], ARGV[1]) end
+"""
+
+# Where a flush is at work, or is to come, there is nothing to see to.
+# KEYS prefix; ARGV flush_ms -> the sheets that the caller has to see to
+_UNFLUSHED = """
+local found, prefix = {}, KEYS[1]
+for _, sheet in ipairs(redis.call('SMEMBERS', prefix .. 'sheets')) do
+  if redis.call('EXISTS', prefix .. 'doing:' .. sheet) == 0
+      and redis.call('SET', prefix .. 'flush:' .. sheet, 1, 'NX', 'PX', ARGV[1]) then
+    found[#found + 1] = sheet
+  end
+end
+return found
+"""
+
+# KEYS tried..; ARGV now_us kept_ms
+_NOTE_TRIES = """
+for _, key in ipairs(KEYS) do
+  if not redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
+end
 """
 
 # KEYS failed dropped; ARGV key letter cap
@@ -196,6 +251,17 @@ class Held:
     rule: str
     since_ms: int
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What to do about a telling: TOLD: nothing; BUSY: later; FIRST: deliver it; AGAIN: a try is unclear.
+
+    `since_us`: when the first of these tries began.
+    """
+
+    state: str
+    since_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,21 +346,19 @@ class Alerts:
 
     # --- delivering
 
-    def begin(self, telling: str, owner: str) -> str:
-        """Say what to do about a telling: TOLD: nothing; BUSY: later; FIRST: deliver it; AGAIN: a try is unclear."""
-        keys = [f"{PREFIX}{name}:{telling}" for name in ("told", "tried", "doing")]
-        return cast(bytes, self._run(_BEGIN, keys, [owner, DOING_MS, KEPT_MS])).decode()
+    def begin(self, telling: str, owner: str, now_us: int) -> Begun:
+        """Say what to do about a telling; `owner` is a name of this one try."""
+        answer = self._run(_BEGIN, _marks(telling), [owner, DOING_MS, KEPT_MS, now_us])
+        state, since_us = cast(list[bytes], answer)
+        return Begun(state=state.decode(), since_us=int(since_us))
 
-    def end(self, telling: str, *, told: bool = False, unclear: bool = False) -> None:
+    def renew(self, telling: str, owner: str) -> bool:
+        """Keep what was begun to its owner for as long again; return False where it is not the owner's any more."""
+        return bool(self._run(_RENEW, [f"{PREFIX}doing:{telling}"], [owner, DOING_MS]))
+
+    def end(self, telling: str, owner: str, *, told: bool = False, unclear: bool = False) -> None:
         """Note how a try ended; after a clear failure the next one is a first one again."""
-        with translated():
-            pipe = self._client.pipeline(transaction=True)
-            if told:
-                pipe.set(f"{PREFIX}told:{telling}", 1, px=KEPT_MS)
-            if not unclear:
-                pipe.delete(f"{PREFIX}tried:{telling}")
-            pipe.delete(f"{PREFIX}doing:{telling}")
-            pipe.execute()
+        self._run(_END, _marks(telling), [owner, int(told), int(unclear), KEPT_MS])
 
     def pause(self, place: str, seconds: float) -> None:
         """Leave a place alone for a while, as it has asked."""
@@ -308,32 +372,54 @@ class Alerts:
 
     # --- rows of sheets
 
-    def add_row(self, place: str, sheet: str, telling: str, row: str) -> bool:
+    def add_row(self, place: str, sheet: str, telling: str, row: str, made_ms: int) -> bool:
         """Let a row wait for its sheet; return whether the caller has to have it taken there."""
-        keys = [f"{PREFIX}told:{telling}", *(f"{PREFIX}{name}:{place}:{sheet}" for name in ("rows", "flush"))]
-        return bool(self._run(_ADD_ROW, keys, [telling, row, FLUSH_MS]))
+        keys = [f"{PREFIX}told:{telling}", *_rows(place, sheet), f"{PREFIX}flush:{place}:{sheet}"]
+        return bool(self._run(_ADD_ROW, keys, [telling, row, made_ms, f"{place}:{sheet}", FLUSH_MS]))
 
-    def rows(self, place: str, sheet: str) -> dict[str, str]:
-        """Return the rows that wait for a sheet, by their telling; rows that come from now on are another's to take."""
+    def rows(self, place: str, sheet: str, most: int) -> dict[str, str]:
+        """Return the oldest rows that wait for a sheet, by their telling; what comes from now on is another's to take.
+
+        Not all: a sheet that is away for a day may have 100,000.
+        """
+        rows, order, _ = _rows(place, sheet)
         with translated():
             self._client.delete(f"{PREFIX}flush:{place}:{sheet}")
-            found = self._client.hgetall(f"{PREFIX}rows:{place}:{sheet}")
-        return {text(name): text(row) for name, row in found.items()}
+            names = cast(list[bytes], self._client.zrange(order, 0, most - 1))
+            found = self._client.hmget(rows, names) if names else []
+        return {text(name): text(row) for name, row in zip(names, found, strict=True) if row is not None}
 
     def hold_flush(self, place: str, sheet: str) -> None:
         """Say that somebody will take the rows of a sheet there, after trouble, so that no other has to."""
         with translated():
             self._client.set(f"{PREFIX}flush:{place}:{sheet}", 1, px=HELD_FLUSH_MS)
 
+    def unflushed(self) -> list[tuple[str, str]]:
+        """Return each place and sheet that has rows and nobody to take them there: the caller has to see to that."""
+        found = cast(list[bytes], self._run(_UNFLUSHED, [PREFIX], [HELD_FLUSH_MS]))
+        pairs = [text(name).partition(":") for name in sorted(found)]
+        return [(place, sheet) for place, _, sheet in pairs]
+
     def forget_rows(self, place: str, sheet: str, tellings: Sequence[str], *, told: bool) -> None:
         """Take rows away that stand in the sheet now, or never will."""
+        keys = [PREFIX, *_rows(place, sheet)]
+        self._run(_FORGET_ROWS, keys, [f"{place}:{sheet}", int(told), KEPT_MS, *tellings])
+
+    def tried(self, tellings: Sequence[str]) -> set[str]:
+        """Return those that may have been delivered by a try that is unclear."""
         with translated():
-            pipe = self._client.pipeline(transaction=True)
-            for telling in tellings:
-                pipe.hdel(f"{PREFIX}rows:{place}:{sheet}", telling)
-                if told:
-                    pipe.set(f"{PREFIX}told:{telling}", 1, px=KEPT_MS)
-            pipe.execute()
+            found = self._client.mget([f"{PREFIX}tried:{one}" for one in tellings]) if tellings else []
+        return {one for one, since in zip(tellings, found, strict=True) if since is not None}
+
+    def note_tries(self, tellings: Sequence[str], now_us: int) -> None:
+        """Note before a try that these may have been delivered, until they are forgotten."""
+        self._run(_NOTE_TRIES, [f"{PREFIX}tried:{one}" for one in tellings], [now_us, KEPT_MS])
+
+    def forget_tries(self, tellings: Sequence[str]) -> None:
+        """Note after a clear failure that these were not delivered."""
+        with translated():
+            if tellings:
+                self._client.delete(*(f"{PREFIX}tried:{one}" for one in tellings))
 
     # --- dead letters
 
@@ -368,3 +454,11 @@ class Alerts:
         with translated():
             answer: object = self._client.eval(script, len(keys), *keys, *arguments)
         return answer
+
+
+def _marks(telling: str) -> list[str]:
+    return [f"{PREFIX}{name}:{telling}" for name in ("told", "tried", "doing")]
+
+
+def _rows(place: str, sheet: str) -> list[str]:
+    return [f"{PREFIX}rows:{place}:{sheet}", f"{PREFIX}order:{place}:{sheet}", f"{PREFIX}sheets"]

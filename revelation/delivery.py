@@ -6,13 +6,16 @@ outcome nobody knows is looked up first, where its place can be asked; where not
 
 import json
 import logging
+import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from oceanus.alerts import Alerts
-from oceanus.errors import RefusedError, TryAgainError
+from oceanus import records
+from oceanus.alerts import Alerts, Begun
+from oceanus.errors import OceanusError, RefusedError, TryAgainError
 from revelation import metrics
 from revelation.telling import Destination, Message, Table, Telling
 
@@ -87,44 +90,58 @@ class Delivery:
 
     def deliver(self, telling: Telling) -> None:
         """Deliver a telling once; raises TryAgainError or LaterError where it is to be tried again."""
+        self._check_pause()
+        owner = self._new_owner()
+        begun = self._alerts.begin(telling.key, owner, self._now_us())
+        if begun.state == "TOLD":
+            return
+        if begun.state == "BUSY":
+            raise LaterError(BUSY_SECONDS)
+        told, unclear = False, True  # whatever ends this in another way than below
+        was_unclear = begun.state == "AGAIN"  # and stays so: no failure of this try says what became of the one before
+        try:
+            with _surprises(self._place, telling.key):
+                told = self._try(telling, begun)
+            unclear = was_unclear and not told
+        except TryAgainError as exc:
+            unclear = exc.unclear or was_unclear
+            self._again(telling, exc)
+        finally:
+            self._alerts.end(telling.key, owner, told=told, unclear=unclear)
+
+    def _check_pause(self) -> None:
         pause_ms = self._alerts.paused_ms(self._place)
         if pause_ms:
             raise LaterError(pause_ms / 1000)
-        begun = self._alerts.begin(telling.key, self._owner)
-        if begun == "TOLD":
-            return
-        if begun == "BUSY":
-            raise LaterError(BUSY_SECONDS)
-        told, unclear = False, True  # whatever ends this in another way than below
-        try:
-            told = self._try(telling, is_first=begun == "FIRST")
-            unclear = False
-        except TryAgainError as exc:
-            unclear = exc.unclear
-            self._again(telling, exc)
-        finally:
-            self._alerts.end(telling.key, told=told, unclear=unclear)
 
-    def _try(self, telling: Telling, *, is_first: bool) -> bool:
+    def _new_owner(self) -> str:
+        """Return a name for one try: two threads of a process must not end each other's."""
+        return f"{self._owner}:{secrets.token_hex(6)}"
+
+    def _try(self, telling: Telling, begun: Begun) -> bool:
         """Return whether it is delivered now; a refused one is set aside."""
         try:
-            if is_first or not self._was_told(telling):
+            if begun.state == "FIRST" or not self._was_told(telling, begun.since_us):
                 self._destination.tell(self._message(telling))
         except RefusedError as exc:
             self.set_aside(telling, str(exc))
             return False
-        metrics.TOLD.labels(self._place).inc()
-        metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - telling.made_us) / 1e6)
+        self._count([telling])
         return True
+
+    def _count(self, told: Sequence[Telling]) -> None:
+        metrics.TOLD.labels(self._place).inc(len(told))
+        for one in told:
+            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - _received_us(one)) / 1e6)
 
     def _message(self, telling: Telling) -> Message:
         asked = telling.action.get("history")
         table = self._history.table(asked, telling) if asked else None
         return self._texts.message(telling, self._kind, table)
 
-    def _was_told(self, telling: Telling) -> bool:
+    def _was_told(self, telling: Telling, since_us: int) -> bool:
         ask = getattr(self._destination, "was_told", None)
-        return bool(ask and ask(telling.key, telling.made_us))
+        return bool(ask and ask(telling.key, since_us))
 
     def _again(self, telling: Telling, error: TryAgainError) -> None:
         """Let it be tried again, unless that has gone on for a day; all of a place waits if it has asked for that."""
@@ -145,6 +162,20 @@ class Delivery:
         if not self._alerts.fail(asdict(telling), reason, self._now_us()):
             log.error("%s: too many lie aside: %s is lost", self._place, telling.key)
 
+    def abandon(self, sheet: str) -> None:
+        """Make a dead letter of each row that waits for a sheet of a place that is no more."""
+        while waiting := self._waiting(sheet, SHEET_ROWS):
+            for one in waiting:
+                self._set_row_aside(sheet, one, "alerts.yaml has this destination no more")
+
+    def _set_row_aside(self, sheet: str, one: "_Row", reason: str) -> None:
+        self.set_aside(one.telling, reason)
+        self._alerts.forget_rows(self._place, sheet, [one.telling.key], told=False)
+
+    def _waiting(self, sheet: str, most: int) -> list["_Row"]:
+        """Return the oldest rows that wait."""
+        return [_Row.read(text) for text in self._alerts.rows(self._place, sheet, most).values()]
+
 
 class SheetDelivery(Delivery):
     """Delivers rows to one spreadsheet: those of a second in one call."""
@@ -161,35 +192,29 @@ class SheetDelivery(Delivery):
             self.set_aside(telling, str(exc))
             return ""
         row = json.dumps({"telling": asdict(telling), "row": dict(message.row)})
-        is_first = self._alerts.add_row(self._place, message.worksheet, telling.key, row)
+        made_ms = telling.made_us // 1000
+        is_first = self._alerts.add_row(self._place, message.worksheet, telling.key, row, made_ms)
         return message.worksheet if is_first else ""
 
     def flush(self, worksheet: str) -> bool:
         """Append the rows that wait for a sheet; return whether more wait. Raises as `deliver` does."""
-        pause_ms = self._alerts.paused_ms(self._place)
-        if pause_ms:
-            raise LaterError(pause_ms / 1000)
-        name = f"{self._place}:{worksheet}"
-        begun = self._alerts.begin(name, self._owner)
-        if begun == "BUSY":
+        self._check_pause()
+        turn = _Turn(worksheet=worksheet, name=f"{self._place}:{worksheet}", owner=self._new_owner())
+        if self._alerts.begin(turn.name, turn.owner, self._now_us()).state == "BUSY":
             raise LaterError(BUSY_SECONDS)
-        unclear = True
         try:
-            more = self._append(worksheet, is_first=begun == "FIRST")
-            unclear = False
+            with _surprises(self._place, worksheet):
+                return self._append(turn)
         except TryAgainError as exc:
-            unclear = exc.unclear
             self._wait_for(worksheet, exc)
         finally:
-            self._alerts.end(name, unclear=unclear)
-        return more
+            self._alerts.end(turn.name, turn.owner)
 
     def _wait_for(self, worksheet: str, error: TryAgainError) -> NoReturn:
         """Let the rows wait, but those that have waited for a day; nobody else needs to take them meanwhile."""
-        for one in self._waiting(worksheet):
+        for one in self._waiting(worksheet, SHEET_ROWS):
             if self._now_us() - one.telling.made_us > GIVE_UP_SECONDS * 1e6:
-                self.set_aside(one.telling, f"given up after a day: {error}")
-                self._alerts.forget_rows(self._place, worksheet, [one.telling.key], told=False)
+                self._set_row_aside(worksheet, one, f"given up after a day: {error}")
         self._alerts.hold_flush(self._place, worksheet)
         metrics.TRIES.labels(self._place).inc()
         if error.seconds:
@@ -197,39 +222,58 @@ class SheetDelivery(Delivery):
             raise LaterError(error.seconds) from error
         raise error
 
-    def _waiting(self, worksheet: str) -> list["_Row"]:
-        waiting = [_Row.read(text) for text in self._alerts.rows(self._place, worksheet).values()]
-        return sorted(waiting, key=lambda one: (one.telling.made_us, one.telling.key))
-
-    def _append(self, worksheet: str, *, is_first: bool) -> bool:
-        waiting = self._waiting(worksheet)
+    def _append(self, turn: "_Turn") -> bool:
+        """Append the oldest rows; of those that an unclear append may have brought there, only what is missing."""
+        waiting = self._waiting(turn.worksheet, SHEET_ROWS + 1)
         some = waiting[:SHEET_ROWS]
-        if not some:
+        turn.doubted = self._alerts.tried([one.telling.key for one in some])
+        standing = self._standing(turn.worksheet, [one for one in some if one.telling.key in turn.doubted])
+        self._settle(turn.worksheet, standing)
+        self._write(turn, [one for one in some if one not in standing])
+        if len(waiting) == len(some):
             return False
-        there = None if is_first else self._book.holds(worksheet, [one.row for one in some])
-        missing = [one for one, stands in zip(some, there or [False] * len(some), strict=True) if not stands]
-        self._write(worksheet, missing)
-        self._settle(worksheet, [one for one in some if one not in missing])
-        return len(waiting) > len(some)
+        self._alerts.hold_flush(self._place, turn.worksheet)
+        return True
 
-    def _write(self, worksheet: str, missing: list["_Row"]) -> None:
-        """Append rows together; if they are refused, each alone, so that a bad one holds up no other."""
+    def _standing(self, worksheet: str, doubted: list["_Row"]) -> list["_Row"]:
         try:
-            if missing:
-                self._book.append(worksheet, [one.row for one in missing])
-            self._settle(worksheet, missing)
+            there = self._book.holds(worksheet, [one.row for one in doubted]) if doubted else None
+        except RefusedError:
+            there = None  # what is wrong there, the append says
+        return [one for one, stands in zip(doubted, there or [False] * len(doubted), strict=True) if stands]
+
+    def _write(self, turn: "_Turn", rows: list["_Row"]) -> None:
+        """Append rows together; if they are refused, each half alone, so that a bad one holds up no other."""
+        if not rows:
+            return
+        try:
+            self._write_together(turn, rows)
         except RefusedError as exc:
-            if len(missing) > 1:
-                for one in missing:
-                    self._write(worksheet, [one])
+            if len(rows) == 1:
+                self._set_row_aside(turn.worksheet, rows[0], str(exc))
                 return
-            self.set_aside(missing[0].telling, str(exc))
-            self._alerts.forget_rows(self._place, worksheet, [missing[0].telling.key], told=False)
+            middle = len(rows) // 2
+            self._write(turn, rows[:middle])
+            self._write(turn, rows[middle:])
+
+    def _write_together(self, turn: "_Turn", rows: list["_Row"]) -> None:
+        """Append rows, all or none; until that is certain each is marked as one that may stand there."""
+        if not self._alerts.renew(turn.name, turn.owner):
+            raise LaterError(BUSY_SECONDS)  # it took too long: another is at it
+        keys = [one.telling.key for one in rows]
+        self._alerts.note_tries(keys, self._now_us())
+        try:
+            self._book.append(turn.worksheet, [one.row for one in rows])
+        except (RefusedError, TryAgainError) as exc:
+            if not getattr(exc, "unclear", False):
+                self._alerts.forget_tries([key for key in keys if key not in turn.doubted])
+            raise
+        self._settle(turn.worksheet, rows)
 
     def _settle(self, worksheet: str, told: list["_Row"]) -> None:
-        for one in told:
-            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - one.telling.made_us) / 1e6)
-        metrics.TOLD.labels(self._place).inc(len(told))
+        if not told:
+            return
+        self._count([one.telling for one in told])
         self._alerts.forget_rows(self._place, worksheet, [one.telling.key for one in told], told=True)
 
 
@@ -245,8 +289,38 @@ class _Row:
         return cls(Telling(**kept["telling"]), kept["row"])
 
 
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """One try to take rows to a sheet; `doubted` are the tellings of which an earlier one may have brought the row."""
+
+    worksheet: str
+    name: str
+    owner: str
+    doubted: set[str] = field(default_factory=set)
+
+
 class _Nowhere:
     """The rows of a sheet go another way."""
 
     def tell(self, message: Message) -> None:
         raise RefusedError("a sheet takes rows")
+
+
+@contextmanager
+def _surprises(place: str, name: str) -> Iterator[None]:
+    """Let what nobody thought of be tried again, which ends after a day, and leave it unclear."""
+    try:
+        yield
+    except (OceanusError, LaterError):
+        raise
+    except Exception as exc:  # a bug of ours or of a library: it must neither be told for ever nor stop the others
+        log.exception("%s: %s was ended by a surprise", place, name)
+        raise TryAgainError(f"{type(exc).__name__}: {exc}", unclear=True) from exc
+
+
+def _received_us(telling: Telling) -> int:
+    """Return when the record of a telling was received; where it is about none, when the telling was made."""
+    try:
+        return records.received(dict(telling.record))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return telling.made_us

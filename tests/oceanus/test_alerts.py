@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oceanus import alerts as book
-from oceanus.alerts import Alerts, Held, Match, Rate
+from oceanus.alerts import Alerts, Begun, Held, Match, Rate
 from oceanus.spool import connect
 
 NOW_MS = 1_795_000_000_000
@@ -122,26 +122,38 @@ def test_no_burst_makes_a_count_large(alerts, redis_server):
 
 
 def test_a_telling_is_begun_by_one_at_a_time_and_delivered_once(alerts):
-    first, beside = alerts.begin("k", "a"), alerts.begin("k", "b")
-    alerts.end("k", told=True)
+    first, beside = alerts.begin("k", "a", 7), alerts.begin("k", "b", 8)
+    alerts.end("k", "a", told=True)
 
-    assert (first, beside, alerts.begin("k", "b")) == ("FIRST", "BUSY", "TOLD")
+    assert (first.state, beside.state, alerts.begin("k", "b", 9).state) == ("FIRST", "BUSY", "TOLD")
 
 
-def test_after_an_unclear_try_it_is_looked_up_and_after_a_clear_one_not(alerts):
-    alerts.begin("unclear", "a")
-    alerts.end("unclear", unclear=True)
-    alerts.begin("clear", "a")
-    alerts.end("clear")
+def test_after_an_unclear_try_it_is_looked_up_since_that_one_and_after_a_clear_one_not(alerts):
+    for name in ("unclear", "clear"):
+        alerts.begin(name, "a", 7)
+        alerts.end(name, "a", unclear=name == "unclear")
 
-    assert (alerts.begin("unclear", "a"), alerts.begin("clear", "a")) == ("AGAIN", "FIRST")
+    assert alerts.begin("unclear", "a", 8) == Begun(state="AGAIN", since_us=7)
+    assert alerts.begin("clear", "a", 8) == Begun(state="FIRST", since_us=8)
 
 
 def test_a_process_that_died_amid_a_delivery_leaves_it_unclear(alerts, redis_server):
-    alerts.begin("k", "dead")
+    alerts.begin("k", "dead", 7)
     redis_server.client().delete(f"{book.PREFIX}doing:k")
 
-    assert alerts.begin("k", "next") == "AGAIN"
+    assert alerts.begin("k", "next", 8) == Begun(state="AGAIN", since_us=7)
+
+
+def test_one_whose_time_is_over_ends_and_renews_nothing_of_the_next(alerts, redis_server):
+    alerts.begin("k", "slow", 7)
+    redis_server.client().delete(f"{book.PREFIX}doing:k")
+    alerts.begin("k", "next", 8)
+    alerts.end("k", "slow")
+
+    assert (alerts.renew("k", "slow"), alerts.renew("k", "next")) == (False, True)
+    assert alerts.begin("k", "third", 9).state == "BUSY"
+    alerts.end("k", "next", unclear=True)
+    assert alerts.begin("k", "third", 9) == Begun(state="AGAIN", since_us=7)
 
 
 def test_a_place_that_asks_for_quiet_gets_it(alerts):
@@ -152,16 +164,49 @@ def test_a_place_that_asks_for_quiet_gets_it(alerts):
 
 
 def test_a_row_waits_once_and_the_first_one_is_to_be_taken_there(alerts):
-    added = [alerts.add_row("book", "paid", key, f"row {key}") for key in ("a", "b", "a")]
-    waiting = alerts.rows("book", "paid")
-    later = alerts.add_row("book", "paid", "c", "row c")
+    added = [alerts.add_row("book", "paid", key, f"row {key}", NOW_MS) for key in ("a", "b", "a")]
+    waiting = alerts.rows("book", "paid", 9)
+    later = alerts.add_row("book", "paid", "c", "row c", NOW_MS)
     alerts.forget_rows("book", "paid", ["a", "b"], told=True)
 
     assert added == [True, False, False]
     assert waiting == {"a": "row a", "b": "row b"}
     assert later
-    assert alerts.rows("book", "paid") == {"c": "row c"}
-    assert not alerts.add_row("book", "paid", "a", "row a")
+    assert alerts.rows("book", "paid", 9) == {"c": "row c"}
+    assert not alerts.add_row("book", "paid", "a", "row a", NOW_MS)
+
+
+def test_the_oldest_rows_are_taken_first_and_no_more_than_asked_for(alerts):
+    for number in (3, 1, 2):
+        alerts.add_row("book", "paid", str(number), "row", NOW_MS + number)
+
+    first = list(alerts.rows("book", "paid", 2))
+    alerts.forget_rows("book", "paid", first, told=False)
+
+    assert first == ["1", "2"]
+    assert list(alerts.rows("book", "paid", 2)) == ["3"]
+
+
+def test_rows_that_nobody_takes_to_their_sheet_are_found_once(alerts, redis_server):
+    for sheet in ("paid", "held", "busy", "done"):
+        alerts.add_row("book", sheet, sheet, "row", NOW_MS)
+        alerts.rows("book", sheet, 1)
+    alerts.hold_flush("book", "held")
+    alerts.begin("book:busy", "somebody", 7)
+    alerts.forget_rows("book", "done", ["done"], told=True)
+
+    assert (alerts.unflushed(), alerts.unflushed()) == ([("book", "paid")], [])
+    alerts.forget_rows("book", "paid", ["paid"], told=True)
+    assert redis_server.client().smembers(f"{book.PREFIX}sheets") == {b"book:held", b"book:busy"}
+
+
+def test_a_row_may_stand_there_from_the_try_until_it_is_told_or_the_failure_was_clear(alerts):
+    alerts.note_tries(["told", "clear", "unclear", "aside"], 7)
+    alerts.forget_tries(["clear"])
+    alerts.forget_rows("book", "paid", ["told"], told=True)
+    alerts.forget_rows("book", "paid", ["aside"], told=False)
+
+    assert alerts.tried(["told", "clear", "unclear", "aside", "never"]) == {"unclear", "aside"}
 
 
 def test_a_dead_letter_is_listed_and_tried_once_more_when_a_person_wants_it(alerts):
