@@ -7,6 +7,10 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 - `count:..`, `fired:..`: the last matches of a counting rule (sorted set); the receive time of the one that was told
 - `once:..`, `rate:..`: who was told within the time of `once`; the matches told within a minute (sorted set)
 - `held:<rule>`, `closed` (hashes): how many matches are held back since when; those whose minute is over
+- `groups:..` (sets): the values of `by` that a rule has counts or marks of its own for
+- `seen`, `silent` (hashes): when a rule of silence last saw a match; the silence that was told of
+- `dropped`, `dropping` (hashes): how many records dropped by a site's full list were told of; those to be told next
+- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; was begun; somebody is at it now
 - `seen`, `silent`, `dropped` (hashes): when a rule of silence last saw a match; the silence, and the records dropped by
   a site's full list, that were told of
 - `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; may have been, by a try that began then; somebody
@@ -22,26 +26,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from oceanus.spool import Client, key, text, translated
+from oceanus.spool import Client, key, list_key, text, translated
 
 PREFIX = "oceanus:alerts:"
 KEPT_MS = 3 * 86_400_000  # a telling is not delivered twice within
 DOING_MS = 40_000  # more than a delivery may take
 MINUTE_MS = 60_000
 FAILED_CAP = 10_000  # dead letters: some 20 MB
+GROUPS_CAP = 10_000  # values of `by` of one rule in one window, for strangers choose them: some 5 MB
+OTHERS = "(others)"
 FLUSH_MS = 10_000  # less than a task of a dead process waits for the next one
 HELD_FLUSH_MS = 330_000  # longer than it waits between two tries
 
 # A batch of matches is decided in one call; each item is what `Match.item` makes. An item that was decided gets the
 # same answer again. A sorted set is cut to what decides, so that no burst makes it large.
-# KEYS prefix; ARGV items(JSON) kept_ms -> for each item: tell <count>, held, quiet, or nothing where it does not count
+# Values of `by` beyond the cap share one group, until the window in which there were so many is over.
+# KEYS prefix; ARGV items(JSON) kept_ms cap others
+# -> for each item: tell <count>, held, quiet, or nothing where it does not count
 _DECIDE = """
 local clock, prefix = redis.call('TIME'), KEYS[1]
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function whole(n) return string.format('%.0f', n) end
+local function group(m, kind, by)
+  if by.key == m.rule then return by.key end
+  local set = prefix .. 'groups:' .. kind .. ':' .. m.rule
+  if redis.call('SISMEMBER', set, by.key) == 1 then return by.key end
+  local n = redis.call('SCARD', set)
+  if n >= tonumber(ARGV[3]) then return m.rule .. ':' .. ARGV[4] end
+  redis.call('SADD', set, by.key)
+  if n == 0 then redis.call('PEXPIRE', set, by.ms) end
+  return by.key
+end
 local function counted(m)
-  local c = m.counting
-  local set, fired = prefix .. 'count:' .. c.key, prefix .. 'fired:' .. c.key
+  local c, key = m.counting, group(m, 'count', m.counting)
+  local set, fired = prefix .. 'count:' .. key, prefix .. 'fired:' .. key
   redis.call('ZADD', set, whole(m.ms), m.id)
   redis.call('ZREMRANGEBYRANK', set, 0, -(c.more_than + 2))
   redis.call('PEXPIRE', set, c.ms + 60000)
@@ -66,7 +84,7 @@ local function decided(m)
     if not n then return '' end
   end
   if m.once then
-    local mine = redis.call('SET', prefix .. 'once:' .. m.once.key, m.id, 'NX', 'PX', m.once.ms)
+    local mine = redis.call('SET', prefix .. 'once:' .. group(m, 'once', m.once), m.id, 'NX', 'PX', m.once.ms)
     if not mine then return 'quiet' end
   end
   for _, rate in ipairs(m.rates) do
@@ -111,6 +129,40 @@ for _, rule in ipairs(redis.call('SMEMBERS', prefix .. 'holding')) do
   end
 end
 return redis.call('HGETALL', prefix .. 'closed')
+"""
+
+# What was dropped since the last word is set apart until that is told, so that its telling is always the same one.
+# KEYS count told apart; ARGV site -> before now, or nothing
+_DROPPED = """
+local open = redis.call('HGET', KEYS[3], ARGV[1])
+if open then return open end
+local now = tonumber(redis.call('GET', KEYS[1]) or 0)
+local before = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
+if now < before then redis.call('HSET', KEYS[2], ARGV[1], now) end
+if now <= before then return '' end
+open = string.format('%.0f %.0f', before, now)
+redis.call('HSET', KEYS[3], ARGV[1], open)
+return open
+"""
+
+# KEYS told apart; ARGV site before+now now -> 1 where this was the first to say so
+_FORGET_DROPPED = """
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1
+"""
+
+# KEYS list workers; ARGV claims -> length, the oldest of the list and of each claim
+_WAITING = """
+local answer, lists = {0}, {KEYS[1]}
+for _, writer in ipairs(redis.call('SMEMBERS', KEYS[2])) do lists[#lists + 1] = ARGV[1] .. writer end
+for _, list in ipairs(lists) do
+  answer[1] = answer[1] + redis.call('LLEN', list)
+  local oldest = redis.call('LINDEX', list, -1)
+  if oldest then answer[#answer + 1] = oldest end
+end
+return answer
 """
 
 # KEYS told tried doing; ARGV owner doing_ms kept_ms now_us -> TOLD BUSY FIRST AGAIN, and when the first try began
@@ -209,7 +261,10 @@ return n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A limit of messages a minute: whose it is, how many there may be, and how many this match would make."""
+    """A limit of a minute: whose it is, how much there may be, and how much this match would add.
+
+    A rule's own limits count matches, the one over all rules counts messages.
+    """
 
     key: str
     most: int
@@ -286,7 +341,7 @@ class Alerts:
         if not matches:
             return []
         items = json.dumps([one.item() for one in matches])
-        answers = cast(list[bytes], self._run(_DECIDE, [PREFIX], [items, KEPT_MS]))
+        answers = cast(list[bytes], self._run(_DECIDE, [PREFIX], [items, KEPT_MS, GROUPS_CAP, OTHERS]))
         return [int(answer[5:]) if answer.startswith(b"tell ") else None for answer in answers]
 
     def let_go(self, matches: Sequence[Match]) -> None:
@@ -306,17 +361,25 @@ class Alerts:
         with translated():
             self._client.hdel(f"{PREFIX}closed", f"{held.since_ms} {held.rule}")
 
-    def dropped(self, site: str) -> int:
-        """Return how many records of a site its full list has dropped, ever."""
-        with translated():
-            return int(self._client.get(key(site, "alerts:dropped")) or 0)
+    def dropped(self, site: str) -> tuple[int, int] | None:
+        """Return how many records of a site its full list had dropped when that was last told, and how many since then.
 
-    def told_dropped(self, site: str, count: int | None = None) -> int:
-        """Return how many of these were told of; set it to `count`, if one is given."""
-        with translated():
-            if count is not None:
-                self._client.hset(f"{PREFIX}dropped", site, count)
-            return int(self._client.hget(f"{PREFIX}dropped", site) or 0)
+        The same two numbers until they are forgotten; None where there is nothing to tell.
+        """
+        keys = [key(site, "alerts:dropped"), f"{PREFIX}dropped", f"{PREFIX}dropping"]
+        before, _, now = text(cast(bytes, self._run(_DROPPED, keys, [site]))).partition(" ")
+        return (int(before), int(now)) if now else None
+
+    def forget_dropped(self, site: str, before: int, now: int) -> bool:
+        """Note that these were told of; return whether nobody else has."""
+        keys = [f"{PREFIX}dropped", f"{PREFIX}dropping"]
+        return bool(self._run(_FORGET_DROPPED, keys, [site, f"{before} {now}", now]))
+
+    def waiting(self, site: str) -> tuple[int, list[bytes]]:
+        """Return how many records of a site wait or are looked at just now, and the oldest of each list."""
+        keys = [key(site, "alerts"), list_key(site, "alerts", "workers")]
+        length, *oldest = cast(list[Any], self._run(_WAITING, keys, [list_key(site, "alerts", "claim:")]))
+        return int(length), oldest
 
     # --- silence
 
@@ -329,12 +392,19 @@ class Alerts:
                     self._client.hset(f"{PREFIX}seen", rule, ms)
 
     def seen(self, rules: Iterable[str], now_ms: int) -> dict[str, int]:
-        """Return when each rule last saw a match, or when it was first asked about."""
+        """Return when each rule last saw a match, or when it was first asked about; forget all other rules.
+
+        So a rule that was taken out and comes back is a new one.
+        """
         seen = {}
         with translated():
             for rule in rules:
                 self._client.hsetnx(f"{PREFIX}seen", rule, now_ms)
                 seen[rule] = int(self._client.hget(f"{PREFIX}seen", rule) or now_ms)
+            gone = [name for name in self._client.hkeys(f"{PREFIX}seen") if text(name) not in seen]
+            if gone:
+                self._client.hdel(f"{PREFIX}seen", *gone)
+                self._client.hdel(f"{PREFIX}silent", *gone)
         return seen
 
     def told_silence(self, rule: str, last_ms: int | None = None) -> int:

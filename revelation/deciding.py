@@ -4,6 +4,7 @@ A match is named by rule and record, and a telling by match and entry of `tell`,
 after a crash comes to the same names.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -67,10 +68,13 @@ def held_back(held: Held, rule: Rule, rules: Rules, now_us: int) -> Iterator[Tel
 
 
 def dropped(site: str, rules: Rules, before: int, now: int, now_us: int) -> Iterator[Telling]:
-    """Yield what is told of records that a full list dropped: once to each place that the site's rules tell."""
+    """Yield what is told of records that a full list dropped: once to each place that the site's rules tell.
+
+    A site without rules has nobody to tell: it is left to the log and the metric.
+    """
     record = {"eid": "", "dt": records.time_text(now_us)}
     told: set[str] = set()
-    for rule in rules.by_site[site]:
+    for rule in rules.by_site.get(site, ()):
         for action in rule.tell:
             place = rules.places[action["to"]]
             if place.name not in told:
@@ -122,9 +126,15 @@ def _telling(
     )
 
 
-def last_seen(matched: Iterable[Match]) -> dict[str, int]:
-    """Return when each rule last saw a match, in milliseconds since 1970."""
+def last_seen(matched: Iterable[tuple[Rule, Match]]) -> dict[str, int]:
+    """Return when each rule's ear last heard a match, in milliseconds since 1970."""
     seen: dict[str, int] = {}
-    for one in matched:
-        seen[one.rule] = max(one.received_ms, seen.get(one.rule, 0))
+    for rule, one in matched:
+        seen[ear(rule)] = max(one.received_ms, seen.get(ear(rule), 0))
     return seen
+
+
+def ear(rule: Rule) -> str:
+    """Return a name for what a rule of silence listens to: another as soon as its sites or its condition change."""
+    listens = repr((sorted(rule.sites), rule.when))
+    return f"{rule.name} {hashlib.sha256(listens.encode()).hexdigest()[:16]}"

@@ -52,7 +52,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. `tell` has the entries as written and checked, each with `to`; `silence_seconds` is 0 for none."""
+    """One rule. `tell` has the entries as written and checked, each with `to`; `silence_seconds` is 0 for none.
+
+    `when`: the condition as written, by which a changed one is known.
+    """
 
     name: str
     sites: tuple[str, ...]
@@ -61,6 +64,7 @@ class Rule:
     counting: Counting | None = None
     silence_seconds: int = 0
     limits: Limits = Limits()
+    when: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +197,7 @@ class _Reader(declared.Reader):
             counting=self.counting(given["count"], f"{where}, count", names) if "count" in given else None,
             silence_seconds=self.seconds(silence, f"{where}, silence") if "silence" in given else 0,
             limits=self.limits(given.get("limits"), f"{where}, limits", names),
+            when=repr(given.get("when")),
         )
 
     def sites(self, listed: Any, where: str) -> tuple[Site, ...]:

@@ -6,12 +6,14 @@ the process before that, another watcher finds the claim, and comes to the same 
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import batched
 from typing import Protocol
 
 from oceanus import records
 from oceanus.alerts import MINUTE_MS, Alerts, Match
-from oceanus.errors import ClaimChangedError, NotARecordError, SpoolError, WriterGoneError
+from oceanus.errors import ClaimChangedError, NotARecordError, SpoolError, SpoolRefusedError, WriterGoneError
 from oceanus.records import Record
 from oceanus.spool import Claim, Holder, Spool
 from revelation import deciding, metrics
@@ -26,6 +28,8 @@ ROWS, MAX_BYTES = 500, 1_000_000
 BEAT_SECONDS = 1.0
 DIGEST_SECONDS = 1.0  # between two looks for what is to be summed up, and for silence
 DROPPED_SECONDS = 60.0
+WARN_SECONDS = 10.0  # between two warnings of one site
+LATE_SECONDS = 60.0  # after trouble with Redis, in which arms' journal brings what came meanwhile: nothing is silent
 
 
 class Tasks(Protocol):
@@ -60,7 +64,9 @@ class Watcher:
         self._now_us = now_us
         self._held_ms = held_ms
         self._holders: dict[str, Holder] = {}
-        self._beats_at = self._digests_at = self._dropped_at = 0.0
+        self._kept: set[str] = set()  # sites whose claim was, or may be, not let go
+        self._warns_at: dict[str, float] = {}
+        self._beats_at = self._digests_at = self._dropped_at = self._silence_at = 0.0
 
     def step(self) -> bool:
         """Look once at every site; return whether there was a record. Trouble with Redis is told, and tried again."""
@@ -69,11 +75,12 @@ class Watcher:
                 self._beats_at = self._clock() + BEAT_SECONDS
                 self._beat()
             moved = [site for site in self._sites if self._watch(site)]
-            if self._clock() >= self._digests_at and not moved:
+            if self._clock() >= self._digests_at:
                 self._digests_at = self._clock() + DIGEST_SECONDS
                 self._sum_up()
         except SpoolError as exc:
             log.warning("Redis is in trouble; records wait in their lists: %s", exc)
+            self._silence_at = self._clock() + LATE_SECONDS
             return False
         return bool(moved)
 
@@ -89,16 +96,19 @@ class Watcher:
         """Give signs of life, and take over what the dead have left."""
         for site in self._sites:
             if site not in self._holders:
-                self._register(site)
+                with self._apart(site):
+                    self._register(site)
         holders = list(self._holders.values())
         for holder, holds in zip(holders, self._spool.beats(holders), strict=True):
             if holds is None:
-                self._register(holder.site)
+                with self._apart(holder.site):
+                    self._register(holder.site)
         own = {holder.writer for holder in holders}
         for site, dead in zip(self._sites, self._spool.lapsed([(site, SOURCE) for site in self._sites]), strict=True):
             for writer in dead:
                 if writer not in own:
-                    self._adopt(site, writer)
+                    with self._apart(site):
+                        self._adopt(site, writer)
 
     def _register(self, site: str) -> None:
         writer = self._new_writer()
@@ -115,19 +125,46 @@ class Watcher:
         if claim is not None:
             self._spool.forget(holder)
 
-    def _watch(self, site: str) -> bool:
-        holder = self._holders[site]
+    @contextmanager
+    def _apart(self, site: str) -> Iterator[None]:
+        """Let what Redis refuses of one site, such as a key of a foreign type, not stop the others."""
         try:
-            claim = self._spool.claim(holder, ROWS, MAX_BYTES)
-            if not claim.rows:
-                return False
-            decided = self._tell(site, claim)
+            yield
+        except SpoolRefusedError as exc:
+            if self._clock() >= self._warns_at.get(site, 0.0):
+                self._warns_at[site] = self._clock() + WARN_SECONDS
+                log.warning("%s: its records wait: %s", site, exc)
+
+    def _watch(self, site: str) -> bool:
+        moved = False
+        with self._apart(site):
+            try:
+                moved = self._look(self._holders[site])
+            except (WriterGoneError, ClaimChangedError) as exc:
+                log.warning("%s: %s; its records are looked at by another watcher", site, exc)
+                self._kept.discard(site)
+                self._register(site)
+                moved = True
+        return moved
+
+    def _look(self, holder: Holder) -> bool:
+        """Decide about some records of a site and let them go; return whether there was one."""
+        claim = self._claim(holder)
+        if claim.rows:
+            decided = self._tell(holder.site, claim)
             self._spool.sort(holder, claim.token, "l" * len(claim.rows))
             self._alerts.let_go(decided)
-        except (WriterGoneError, ClaimChangedError) as exc:
-            log.warning("%s: %s; its records are looked at by another watcher", site, exc)
-            self._register(site)
-        return True
+        self._kept.discard(holder.site)
+        return bool(claim.rows)
+
+    def _claim(self, holder: Holder) -> Claim:
+        """Return what the claim holds if it was not let go, as while tasks are refused, lest it grow; else fill it."""
+        if holder.site in self._kept:
+            claim = self._spool.claim(holder, 0, 0)
+            if claim.rows:
+                return claim
+        self._kept.add(holder.site)
+        return self._spool.claim(holder, ROWS, MAX_BYTES)
 
     def _tell(self, site: str, claim: Claim) -> list[Match]:
         """Decide what a claim's records come to, oldest first, and hand it on; return what was decided about."""
@@ -135,14 +172,18 @@ class Watcher:
         metrics.SEEN.labels(site).inc(len(found))
         rules = self.rules
         matched = list(matches(site, found, rules))
-        self._alerts.saw(deciding.last_seen(one for rule, _, one in matched if rule.silence_seconds))
+        self._alerts.saw(deciding.last_seen((rule, one) for rule, _, one in matched if rule.silence_seconds))
         told = [entry for entry in matched if not entry[0].silence_seconds]
-        answers = self._alerts.decide([one for _, _, one in told])
-        for (rule, record, _), count in zip(told, answers, strict=True):
+        for some in batched(told, ROWS, strict=False):  # or one script would hold Redis up where many rules match
+            self._decide(site, rules, some)
+        return [one for _, _, one in told]
+
+    def _decide(self, site: str, rules: Rules, some: Sequence[tuple[Rule, Record, Match]]) -> None:
+        answers = self._alerts.decide([one for _, _, one in some])
+        for (rule, record, _), count in zip(some, answers, strict=True):
             if count is not None:
                 metrics.MATCHES.labels(rule.name).inc()
                 self.tasks.put(deciding.tellings(rule, rules, site, record, count, self._now_us()))
-        return [one for _, _, one in told]
 
     # --- what no single record says
 
@@ -171,26 +212,43 @@ class Watcher:
             self._alerts.forget_held(held)
 
     def _hear_silence(self) -> None:
-        """Tell of rules of silence that have heard nothing for so long; only when nothing waits to be looked at."""
-        silences = {rule.name: rule for rule in self.rules.rules.values() if rule.silence_seconds}
-        if not silences or any(backlog.length for backlog in self._spool.backlogs([(s, SOURCE) for s in self._sites])):
-            return
+        """Tell of rules of silence whose sites were listened to for so long after the last match, and had none."""
         now_us = self._now_us()
-        for name, last_ms in self._alerts.seen(silences, now_us // 1000).items():
-            rule = silences[name]
-            is_long = now_us // 1000 - last_ms >= rule.silence_seconds * 1000
-            if is_long and self._alerts.told_silence(name) != last_ms:
+        heard_ms = self._heard_ms(now_us // 1000)  # before `seen`: what is let go meanwhile was noted there
+        if self._clock() < self._silence_at:
+            return
+        silences = {deciding.ear(rule): rule for rule in self.rules.rules.values() if rule.silence_seconds}
+        for ear, last_ms in self._alerts.seen(silences, now_us // 1000).items():
+            rule = silences[ear]
+            until_ms = min(heard_ms[site] for site in rule.sites)
+            is_long = until_ms - last_ms >= rule.silence_seconds * 1000
+            if is_long and self._alerts.told_silence(ear) != last_ms:
                 self.tasks.put(deciding.silent(rule, self.rules, last_ms, now_us))
-                self._alerts.told_silence(name, last_ms)
+                self._alerts.told_silence(ear, last_ms)
+
+    def _heard_ms(self, now_ms: int) -> dict[str, int]:
+        """Return up to which receive time each site's records were looked at: all before the oldest that waits."""
+        heard = dict.fromkeys(self._sites, 0)
+        for site in self._sites:
+            with self._apart(site):
+                length, oldest = self._alerts.waiting(site)
+                metrics.WAITING.labels(site).set(length)
+                heard[site] = min((_received_ms(raw) for raw in oldest), default=now_ms)
+        return heard
 
     def _tell_dropped(self) -> None:
         for site in self._sites:
-            now, before = self._alerts.dropped(site), self._alerts.told_dropped(site)
-            if now > before:
-                log.error("%s: %d records were dropped unseen: the list of alerts was full", site, now - before)
-                metrics.DROPPED.labels(site).inc(now - before)
-                self.tasks.put(deciding.dropped(site, self.rules, before, now, self._now_us()))
-                self._alerts.told_dropped(site, now)
+            with self._apart(site):
+                between = self._alerts.dropped(site)
+                if between:
+                    before, now = between
+                    self.tasks.put(deciding.dropped(site, self.rules, before, now, self._now_us()))
+                    self._note_dropped(site, before, now)
+
+    def _note_dropped(self, site: str, before: int, now: int) -> None:
+        if self._alerts.forget_dropped(site, before, now):
+            log.error("%s: %d records were dropped unseen: the list of alerts was full", site, now - before)
+            metrics.DROPPED.labels(site).inc(now - before)
 
 
 def matches(site: str, found: Iterable[Record], rules: Rules) -> Iterator[tuple[Rule, Record, Match]]:
@@ -209,3 +267,11 @@ def _record(raw: bytes) -> Record | None:
     except NotARecordError:
         log.warning("a text that is no record is passed over; r2bq makes it a failed record")
         return None
+
+
+def _received_ms(raw: bytes) -> int:
+    """Return when a record was received; 0, long ago, for what is none, until it is passed over."""
+    try:
+        return records.received(records.decode(raw)) // 1000
+    except NotARecordError:
+        return 0

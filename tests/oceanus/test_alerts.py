@@ -121,6 +121,72 @@ def test_no_burst_makes_a_count_large(alerts, redis_server):
     assert redis_server.client().zcard(f"{book.PREFIX}count:r") == 21
 
 
+def test_values_beyond_the_cap_share_one_group(alerts, redis_server, monkeypatch):
+    """A visitor who sends ever new values must not fill Redis."""
+    monkeypatch.setattr(book, "GROUPS_CAP", 2)
+    once = [match(number, once=(f"r:{number}", 60_000)) for number in range(9)]
+    counts = [counting(10 + number, ms=NOW_MS + number, key=f"r:{number}") for number in range(9)]
+
+    told, counted = alerts.decide(once), alerts.decide(counts)
+
+    assert told == [1, 1, 1, *[None] * 6]
+    assert counted == [None] * 4 + [3, *[None] * 4]
+    keys = {name.decode().removeprefix(book.PREFIX) for name in redis_server.client().keys(f"{book.PREFIX}*")}
+    assert {name for name in keys if name.startswith(("once:", "count:"))} == {
+        f"{kind}:r:{value}" for kind in ("once", "count") for value in ("0", "1", "(others)")
+    }
+
+
+def test_a_known_value_keeps_its_group_and_groups_end_with_their_window(alerts, redis_server, monkeypatch):
+    monkeypatch.setattr(book, "GROUPS_CAP", 1)
+    alerts.decide([match(number, once=(f"r:{number}", 60_000)) for number in range(3)])
+
+    assert alerts.decide([match(5, once=("r:0", 60_000))]) == [None]
+    assert redis_server.client().smembers(f"{book.PREFIX}groups:once:r") == {b"r:0"}
+    assert 0 < redis_server.client().pttl(f"{book.PREFIX}groups:once:r") <= 60_000
+
+
+def test_a_rule_without_by_has_no_groups(alerts, redis_server):
+    alerts.decide([match(1, once=("r", 60_000)), counting(2, ms=NOW_MS)])
+
+    assert redis_server.client().keys(f"{book.PREFIX}groups:*") == []
+
+
+def test_drops_are_set_apart_until_they_are_told_by_one(alerts, redis_server):
+    redis_server.client().set("oceanus:{shop}:alerts:dropped", 12)
+    first = alerts.dropped("shop")
+    redis_server.client().incrby("oceanus:{shop}:alerts:dropped", 5)
+    beside = alerts.dropped("shop")
+    forgotten = [alerts.forget_dropped("shop", *first), alerts.forget_dropped("shop", *beside)]
+    later = alerts.dropped("shop")
+    late = alerts.forget_dropped("shop", *first)
+
+    assert first == beside == (0, 12)
+    assert forgotten == [True, False]
+    assert later == alerts.dropped("shop") == (12, 17)
+    assert not late
+
+
+def test_a_count_of_drops_that_begins_anew_is_told_from_there(alerts, redis_server):
+    redis_server.client().set("oceanus:{shop}:alerts:dropped", 12)
+    alerts.forget_dropped("shop", *alerts.dropped("shop"))
+    redis_server.client().set("oceanus:{shop}:alerts:dropped", 2)
+    anew = alerts.dropped("shop")
+    redis_server.client().set("oceanus:{shop}:alerts:dropped", 5)
+
+    assert (anew, alerts.dropped("shop")) == (None, (2, 5))
+
+
+def test_what_waits_counts_the_list_and_its_claims(alerts, redis_server):
+    client = redis_server.client()
+    client.lpush("oceanus:{shop}:alerts", "old", "new")
+    client.sadd("oceanus:{shop}:alerts:workers", "w")
+    client.lpush("oceanus:{shop}:alerts:claim:w", "older", "old too")
+
+    assert alerts.waiting("shop") == (4, [b"old", b"older"])
+    assert alerts.waiting("mail") == (0, [])
+
+
 def test_a_telling_is_begun_by_one_at_a_time_and_delivered_once(alerts):
     first, beside = alerts.begin("k", "a", 7), alerts.begin("k", "b", 8)
     alerts.end("k", "a", told=True)
@@ -235,6 +301,15 @@ def test_silence_is_measured_from_the_last_match_or_from_the_first_look(alerts):
 
     assert first == {"quiet": NOW_MS}
     assert alerts.seen(["quiet"], NOW_MS + 99) == {"quiet": NOW_MS + 5}
+
+
+def test_a_rule_that_nobody_asks_about_any_more_is_forgotten(alerts):
+    alerts.seen(["quiet", "other"], NOW_MS)
+    alerts.told_silence("quiet", NOW_MS)
+    alerts.seen(["other"], NOW_MS + 1)
+
+    assert alerts.seen(["quiet", "other"], NOW_MS + 9) == {"quiet": NOW_MS + 9, "other": NOW_MS}
+    assert alerts.told_silence("quiet") == 0
 
 
 def test_what_was_held_back_of_a_rule_with_odd_letters_comes_back(alerts):

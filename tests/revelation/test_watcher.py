@@ -4,8 +4,9 @@ import pytest
 
 from oceanus import records
 from oceanus.alerts import Alerts
-from oceanus.errors import SpoolUnclearError
+from oceanus.errors import SpoolRefusedError, SpoolUnclearError
 from oceanus.spool import Spool, connect, key, list_key
+from revelation import metrics
 from revelation.rules import Counting, Limits
 from revelation.watcher import ROWS, Watcher
 from tests.revelation.scene import NOW_US, Heap, record, rule, rules
@@ -35,6 +36,10 @@ class House:
 
     def push(self, *numbers: int, site: str = "shop", **fields: object) -> None:
         self.client.lpush(key(site, "alerts"), *(records.encode(record(number, **fields)) for number in numbers))
+
+    def push_now(self, **fields: object) -> None:
+        made = record(0, **fields) | {"eid": records.mint(self.clock.us)}
+        self.client.lpush(key("shop", "alerts"), records.encode(made))
 
     def watcher(self, *some, held_ms: int = 60_000) -> Watcher:
         return Watcher(
@@ -186,7 +191,7 @@ def test_silence_is_told_once_until_something_comes(house):
         house.clock.on(60)
         house.run(watcher)
     first = list(house.heap.keys)
-    house.client.lpush(key("shop", "alerts"), records.encode(record(0) | {"eid": records.mint(house.clock.us)}))
+    house.push_now()
     for _ in range(20):
         house.clock.on(60)
         house.run(watcher)
@@ -201,7 +206,7 @@ def test_nothing_is_silent_while_records_wait(house):
     quiet = house.watcher(rule(silence_seconds=900))
     house.run(quiet)
     house.clock.on(3600)
-    house.client.lpush(key("shop", "alerts"), records.encode(record(0) | {"eid": records.mint(house.clock.us)}))
+    house.push_now()
 
     house.run(house.watcher(rule(silence_seconds=900)))
 
@@ -219,6 +224,180 @@ def test_what_a_full_list_dropped_is_told_once(house):
     watcher.step()
 
     assert [one.more["count"] for one in house.heap.put_in] == [12, 5]
+
+
+def test_what_a_site_without_rules_dropped_is_told_to_nobody_and_noted(house):
+    house.client.set(key("mail", "alerts:dropped"), 3)
+
+    house.watcher(rule()).step()
+
+    assert house.heap.put_in == []
+    assert house.alerts.dropped("mail") is None
+
+
+def test_a_kill_before_the_note_tells_of_the_same_drops_under_the_same_name(house):
+    house.client.set(key("shop", "alerts:dropped"), 12)
+    dead = house.watcher(rule())
+    dead._note_dropped = lambda *_: None  # killed here
+    dead.step()
+    house.client.incrby(key("shop", "alerts:dropped"), 5)
+    watcher = house.watcher(rule())
+    watcher.step()
+    house.clock.on(120)
+    watcher.step()
+
+    first, again, later = house.heap.put_in
+    assert first.key == again.key != later.key
+    assert [one.more["count"] for one in house.heap.put_in] == [12, 12, 5]
+
+
+def test_a_claim_that_is_not_let_go_does_not_grow(house):
+    house.push(*range(3 * ROWS))
+    house.heap.trouble = [SpoolRefusedError("OOM")] * 5
+    watcher = house.watcher(rule())
+
+    lengths = []
+    for _ in range(5):
+        watcher.step()
+        lengths.append(house.client.llen(list_key("shop", "alerts", "claim:w1")))
+    house.run(watcher)
+
+    assert lengths == [ROWS] * 5
+    assert [int(url) for url in house.told] == list(range(3 * ROWS))
+
+
+def test_many_rules_of_a_batch_are_decided_in_slices(house):
+    house.push(*range(ROWS))
+    asked = []
+    decide = house.alerts.decide
+    house.alerts.decide = lambda some: asked.append(len(some)) or decide(some)
+
+    house.run(house.watcher(rule(), rule("two"), rule("three", matches=lambda seen: seen.record["url"] == "7")))
+
+    assert asked == [ROWS, ROWS, 1]
+    assert len(house.heap.put_in) == 2 * ROWS + 1
+
+
+def test_a_site_whose_list_is_foreign_stops_no_other_and_is_named_now_and_then(house, caplog):
+    house.client.set(key("shop", "alerts"), "foreign")
+    house.push(1, site="mail")
+    watcher = house.watcher(rule(), rule("m", sites=["mail"]))
+
+    for _ in range(12):
+        watcher.step()
+        house.clock.on(1)
+
+    assert house.told == ["1"]
+    assert sum("shop: its records wait" in line for line in caplog.messages) == 2
+
+
+def test_what_waits_is_measured_once_a_second(house):
+    watcher = house.watcher(rule())
+    watcher.step()
+    house.push(*range(ROWS + 7))
+    house.clock.on(2)
+    watcher.step()
+
+    assert metrics.WAITING.labels("shop")._value.get() == 7
+
+
+def busy(house, watcher, seconds: int) -> None:
+    """Let a record that no rule of silence hears come each second, and more than one step takes wait at the end."""
+    for _ in range(seconds):
+        house.clock.on(1)
+        house.push_now(evt="noise")
+        watcher.step()
+
+
+def hears_paid(seen) -> bool:
+    return seen.record["evt"] == "paid"
+
+
+def test_silence_is_told_though_the_site_is_busy(house):
+    watcher = house.watcher(rule(matches=hears_paid, silence_seconds=60))
+
+    busy(house, watcher, 90)
+
+    assert len(house.heap.keys) == 1
+
+
+def test_a_digest_comes_though_the_site_is_busy(house):
+    watcher = house.watcher(rule(limits=Limits(a_minute=2)), held_ms=0)
+
+    busy(house, watcher, 9)
+
+    assert sum("held" in name for name in house.heap.keys) > 0
+
+
+def test_a_backlog_that_is_being_looked_at_is_no_silence(house):
+    """The match that ends the silence may be among what waits."""
+    house.run(house.watcher(rule(matches=hears_paid, silence_seconds=900)))
+    house.clock.on(1)
+    for _ in range(2 * ROWS):
+        house.push_now(evt="noise")
+    house.clock.on(800)
+    house.push_now()
+    house.clock.on(800)
+    watcher = house.watcher(rule(matches=hears_paid, silence_seconds=900))
+
+    for _ in range(5):
+        watcher.step()
+        house.clock.on(2)
+
+    assert house.heap.keys == []
+
+
+def test_what_another_watcher_has_claimed_is_no_silence(house):
+    other = house.watcher(rule(silence_seconds=900))
+    other.step()
+    house.clock.on(899)
+    house.push_now()
+    other._spool.claim(other._holders["shop"], ROWS, 10**6)  # about to decide
+    house.clock.on(2)
+
+    house.watcher(rule(silence_seconds=900)).step()
+
+    assert house.heap.keys == []
+
+
+def test_a_rule_that_was_taken_out_is_judged_from_its_return(house):
+    house.watcher(rule(silence_seconds=900)).step()
+    house.clock.on(5)
+    house.watcher(rule()).step()
+    house.clock.on(86_400)
+    house.watcher(rule(silence_seconds=900)).step()
+
+    assert house.heap.keys == []
+
+
+def test_a_changed_condition_is_judged_from_its_change_and_the_same_one_goes_on(house):
+    house.watcher(rule(silence_seconds=900, when="{'evt': 'a'}")).step()
+    house.clock.on(901)
+    house.watcher(rule(silence_seconds=900, when="{'evt': 'b'}")).step()
+    changed = list(house.heap.keys)
+    house.clock.on(901)
+    house.watcher(rule(silence_seconds=900, when="{'evt': 'b'}")).step()
+
+    assert changed == []
+    assert len(house.heap.keys) == 1
+
+
+def test_after_trouble_with_redis_nothing_is_silent_for_a_minute(house):
+    """arms' journal brings what came meanwhile."""
+    watcher = house.watcher(rule(), rule("quiet", sites=["mail"], silence_seconds=900))
+    watcher.step()
+    house.push(1)
+    house.heap.trouble = [SpoolUnclearError("away")]
+    house.clock.on(901)
+    watcher.step()
+    house.clock.on(50)
+    house.run(watcher)
+    early = [name for name in house.heap.keys if "silence" in name]
+    house.clock.on(11)
+    house.run(watcher)
+
+    assert early == []
+    assert [name.split()[0] for name in house.heap.keys if "silence" in name] == ["quiet:silence"]
 
 
 def test_a_dead_letter_is_tried_once_more(house):
