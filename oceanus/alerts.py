@@ -203,13 +203,11 @@ return redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[5]) and 1 or 0
 # Only those that stand there now are certain; the others' marks of a try last, for a person may send them again.
 # KEYS prefix rows order sheets; ARGV sheet told kept_ms key..
 _FORGET_ROWS = """
-for i = 4, #ARGV do
-  redis.call('HDEL', KEYS[2], ARGV[i])
-  redis.call('ZREM', KEYS[3], ARGV[i])
-  if ARGV[2] == '1' then
-    redis.call('SET', KEYS[1] .. 'told:' .. ARGV[i], 1, 'PX', ARGV[3])
-    redis.call('DEL', KEYS[1] .. 'tried:' .. ARGV[i])
-  end
+redis.call('HDEL', KEYS[2], unpack(ARGV, 4))
+redis.call('ZREM', KEYS[3], unpack(ARGV, 4))
+for i = 4, ARGV[2] == '1' and #ARGV or 0 do
+  redis.call('SET', KEYS[1] .. 'told:' .. ARGV[i], 1, 'PX', ARGV[3])
+  redis.call('DEL', KEYS[1] .. 'tried:' .. ARGV[i])
 end
 if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('SREM', KEYS[4], ARGV[1]) end
 """
@@ -472,8 +470,9 @@ class Alerts:
 
     def forget_rows(self, place: str, sheet: str, tellings: Sequence[str], *, told: bool) -> None:
         """Take rows away that stand in the sheet now, or never will."""
-        keys = [PREFIX, *_rows(place, sheet)]
-        self._run(_FORGET_ROWS, keys, [f"{place}:{sheet}", int(told), KEPT_MS, *tellings])
+        if tellings:
+            keys = [PREFIX, *_rows(place, sheet)]
+            self._run(_FORGET_ROWS, keys, [f"{place}:{sheet}", int(told), KEPT_MS, *tellings])
 
     def tried(self, tellings: Sequence[str]) -> set[str]:
         """Return those that may have been delivered by a try that is unclear."""
