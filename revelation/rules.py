@@ -197,7 +197,7 @@ class _Reader(declared.Reader):
             counting=self.counting(given["count"], f"{where}, count", names) if "count" in given else None,
             silence_seconds=self.seconds(silence, f"{where}, silence") if "silence" in given else 0,
             limits=self.limits(given.get("limits"), f"{where}, limits", names),
-            when=repr(given.get("when")),
+            when=repr(given["when"]) if "when" in given else "",
         )
 
     def sites(self, listed: Any, where: str) -> tuple[Site, ...]:

@@ -118,6 +118,15 @@ def test_what_a_rule_leaves_out_has_a_default():
     assert read.places["log"] == Place(name="log", kind="print", options={})
 
 
+def test_a_changed_condition_is_known_by_what_is_written():
+    first, same, other = (
+        parsed(with_rule(f"sites: [shop], when: {{evt: {value}}}, {PRINT}")).rules["paid"].when
+        for value in ("paid", "'paid'", "refunded")
+    )
+
+    assert first == same != other
+
+
 def test_counting_silence_and_limits_are_read_in_seconds():
     text = with_rule(f"sites: [shop], count: {{more_than: 20, minutes: 5, by: rad}}, {PRINT}")
     text += f"  calm: {{sites: [shop], silence: {{hours: 2}}, {PRINT}}}\n"

@@ -302,7 +302,7 @@ def test_what_waits_is_measured_once_a_second(house):
 
 
 def busy(house, watcher, seconds: int) -> None:
-    """Let a record that no rule of silence hears come each second, and more than one step takes wait at the end."""
+    """Let a record that is not `paid` come each second, so that no step finds nothing."""
     for _ in range(seconds):
         house.clock.on(1)
         house.push_now(evt="noise")
