@@ -30,8 +30,14 @@ def alerts() -> None:
 
 @alerts.command("test", epilog="Example: oceanus alerts test paid --record record.json")
 @click.argument("rule")
-@click.option("--record", "file", required=True, help="A record as JSON, such as `oceanus tail` shows; - for stdin.")
-@click.option("--send", is_flag=True, help="Tell it, too.")
+@click.option(
+    "--record",
+    "file",
+    metavar="FILE",
+    required=True,
+    help="A file with a record as JSON, such as `oceanus tail` shows; - for stdin.",
+)
+@click.option("--send", is_flag=True, help="Tell it, too, if the rule is true of it.")
 @click.pass_context
 def test_command(ctx: click.Context, rule: str, file: str, send: bool) -> None:
     """Show what a rule would tell of a record, and to whom.

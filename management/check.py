@@ -33,7 +33,9 @@ _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP
 def mistakes(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each mistake that would stop a process that `oceanus up` starts."""
     whole = with_defaults(environ)
-    found = [line for group in _GROUPS for line in _read(group, whole)]
+    groups = [*_GROUPS, *([RevelationSettings] if _tells(whole) else [])]
+    given = whole | ({"ALERTS_FILE": _alerts_file(whole)} if _tells(whole) else {})
+    found = [line for group in groups for line in _read(group, given)]
     return [*_one_for_each_variable(found), *_half_an_emulator(whole), *_sites(whole), *_alerts(whole)]
 
 
@@ -46,7 +48,9 @@ def summary(environ: Mapping[str, str]) -> str:
     )
     lines = [f"sites.yaml: {counted(len(declared), 'site')} ({shapes}) in {file}: ok"]
     alerts = _alerts_file(with_defaults(environ))
-    if alerts:
+    if not alerts:
+        lines.append("alerts.yaml: none, so that nobody is told of anything (ALERTS_FILE is not set)")
+    else:
         lines.append(f"alerts.yaml: {counted(len(rules.load(alerts, declared).rules), 'rule')} in {alerts}: ok")
     return "\n".join(lines)
 
@@ -110,6 +114,14 @@ def _alerts(environ: Mapping[str, str]) -> list[str]:
     except MisconfiguredError as exc:
         return exc.mistakes
     return rules.unset(found, environ)
+
+
+def _tells(environ: Mapping[str, str]) -> bool:
+    """Say whether revelation would run."""
+    try:
+        return bool(_alerts_file(environ))
+    except MisconfiguredError:
+        return False
 
 
 def _alerts_file(environ: Mapping[str, str]) -> str:

@@ -68,8 +68,8 @@ def oceanus(ctx: click.Context) -> None:
 def up_command(ctx: click.Context) -> None:
     """Run everything on this machine until Ctrl-C.
 
-    Redis, BigQuery, arms, r2bq, table_manager; the rows stay for the next start. PORT, DATA_DIR and SITES_FILE say
-    where; with PROJECT_ID it runs against Google's BigQuery.
+    Redis, BigQuery, arms, r2bq, table_manager, revelation; the rows stay for the next start. PORT, DATA_DIR, SITES_FILE
+    and ALERTS_FILE say where; with PROJECT_ID it runs against Google's BigQuery.
 
     It is for one machine: arms listens on 127.0.0.1. LISTEN_ADDRESS=0.0.0.0 opens it to the network.
 
@@ -81,7 +81,7 @@ def up_command(ctx: click.Context) -> None:
 @oceanus.command("check", epilog="Example: SITES_FILE=sites.yaml oceanus check")
 @click.option("--offline", is_flag=True, help="Do not ask BigQuery.")
 def check_command(offline: bool) -> None:
-    """Name every mistake in settings and sites.yaml.
+    """Name every mistake in settings, sites.yaml and alerts.yaml.
 
     A line for each. BigQuery is asked whether it answers, if the environment names one. A variable that looks like a
     misspelt one of ours is a warning.

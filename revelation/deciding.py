@@ -43,7 +43,7 @@ def match(rule: Rule, seen: Seen, a_minute: int) -> Match:
 
 def tellings(rule: Rule, rules: Rules, site: str, record: Record, count: int, now_us: int) -> Iterator[Telling]:
     """Yield what is told of a match, one for each entry of `tell`."""
-    more = {"rule": rule.name, "site": site, "count": count}
+    more = {"rule": rule.name, "site": site, "count": count if rule.counting else 0}
     for number, action in enumerate(rule.tell):
         yield _telling(f"{rule.name}:{record['eid']}:{number}", rule.name, rules, site, action, record, more, now_us)
 

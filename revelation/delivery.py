@@ -151,6 +151,7 @@ class Delivery:
             self.set_aside(telling, f"given up after a day: {error}")
             return
         metrics.TRIES.labels(self._place).inc()
+        log.warning("%s: %s is not told yet, and tried again: %s", self._place, telling.key, error)
         if error.seconds:
             raise LaterError(error.seconds)
         raise error

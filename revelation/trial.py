@@ -32,9 +32,11 @@ def run(name: str, file: str, send: bool, rules: Rules, places: Places) -> int:
         for telling in deciding.tellings(rule, rules, site, record, 1, time.time_ns() // 1000):
             place = rules.places[telling.destination]
             print(f"to {place.name} ({_where(place)}):")
-            arrived &= _show(place, telling, send, places)
+            arrived &= _show(place, telling, send and is_true, places)
     finally:
         places.close()
+    if send and not is_true:
+        print("nothing is told, because the rule is not true of it")
     return 0 if is_true and arrived else 1
 
 

@@ -104,14 +104,15 @@ def test_records_that_no_rule_is_true_of_are_let_go(house):
 
 
 def test_a_telling_knows_its_rule_record_and_place(house):
-    house.push(1)
+    seen = record(1)
+    house.client.lpush(key("shop", "alerts"), records.encode(seen))
 
     house.run(house.watcher(rule()))
 
     [telling] = house.heap.put_in
-    assert telling.key == f"paid:{record(1)['eid']}:0"[:5] + telling.key[5:]
+    assert (telling.key, telling.record) == (f"paid:{seen['eid']}:0", seen)
     assert (telling.rule, telling.site, telling.destination) == ("paid", "shop", "desk")
-    assert telling.more == {"rule": "paid", "site": "shop", "count": 1}
+    assert telling.more == {"rule": "paid", "site": "shop", "count": 0}
     assert telling.made_us == NOW_US
 
 
