@@ -117,7 +117,7 @@ def failure(destination: Mail) -> TryAgainError | RefusedError:
     began = time.monotonic()
     with pytest.raises((TryAgainError, RefusedError)) as caught:
         destination.tell(MESSAGE)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, TryAgainError | RefusedError)
     return caught.value

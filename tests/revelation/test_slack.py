@@ -20,7 +20,7 @@ from revelation.visible import clean
 from tests.revelation.places import Asked, How, Place, Reply, closed_port
 
 ANSWERS = Path(__file__).parent / "answers" / "slack"
-SECONDS = 0.5
+SECONDS = 2.0
 TOKEN = "xoxb-T0PSECRET"
 MESSAGE = Message(key="paid:1a2b", text="10000 yen: 東京 &amp; 大阪 🎉", fields={"page": "/cart", "price": "10000"})
 SHORT = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -48,7 +48,7 @@ def failure(destination: SlackWebhook | SlackChannel, message: Message = MESSAGE
     began = time.monotonic()
     with pytest.raises((TryAgainError, RefusedError)) as caught:
         destination.tell(message)
-    assert time.monotonic() - began < SECONDS + 2
+    assert time.monotonic() - began < SECONDS + 20
     assert "\n" not in str(caught.value)
     assert "T0PSECRET" not in str(caught.value)
     assert isinstance(caught.value, TryAgainError | RefusedError)
