@@ -69,8 +69,8 @@ def raw_beacon(beacon: Any) -> str:
         return beacon.line
     try:
         return jsontext.dumps(beacon)
-    except ValueError:
-        return ascii(beacon)
+    except ValueError:  # a NUL or half a surrogate pair, for which it fails: escaped, so that it can be read again
+        return jsontext.escaped(beacon)
 
 
 def utf8(body: bytes) -> str:

@@ -102,7 +102,7 @@ class Metrics(Probe):
         registry = REGISTRY
         if self._multiprocess:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)
         resp.data = generate_latest(registry)
         resp.content_type = CONTENT_TYPE_LATEST
 

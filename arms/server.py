@@ -114,7 +114,7 @@ def _release_signals() -> None:
 def child_exit(_server: object, worker: Any) -> None:
     """Forget the gauges of a worker that is no more."""
     if settings.multiprocess_folder():
-        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(worker.pid)
 
 
 def on_exit(_server: object) -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-import time
+from itertools import islice
 from typing import Any
 
 import click
@@ -15,7 +15,7 @@ from management.telling import say
 from management.wording import visible
 from oceanus import records, settings, sites
 from oceanus.alerts import Alerts, Letter
-from oceanus.errors import MisconfiguredError, NotARecordError, SpoolError
+from oceanus.errors import MisconfiguredError, NotARecordError
 from oceanus.sites import Site
 from oceanus.spool import Spool, connect
 from revelation import rules
@@ -115,18 +115,10 @@ def tail(name: str, where: str | None, limit: int | None) -> None:
     site = _site(name, running.sites_file(environ))
     condition = rules.condition(where, site) if where else None
     spool = Spool(connect(running.redis(environ)))
-    shown = 0
-    while True:
-        try:
-            for raw in spool.live([name]):
-                if raw is not None and (condition is None or _is_true(condition, raw, name)):
-                    click.echo(visible(raw.decode(errors="replace")))
-                    shown += 1
-                if limit and shown >= limit:
-                    return
-        except SpoolError as exc:
-            say([f"{exc}; trying again"])
-            time.sleep(1)
+    accepted = (raw for raw in spool.live([name], lambda error: say([f"{error}; trying again"])) if raw is not None)
+    shown = (raw for raw in accepted if condition is None or _is_true(condition, raw, name))
+    for raw in islice(shown, limit):
+        click.echo(visible(raw.decode(errors="replace")))
 
 
 def _is_true(condition: Condition, raw: bytes, site: str) -> bool:

@@ -25,7 +25,7 @@ from revelation import rules
 _GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings)
 _KNOWN = (*_GROUPS, RevelationSettings)
 # A variable with one of these words in it is meant for us.
-_WORDS = re.compile("SITES|OCEANUS|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
+_WORDS = re.compile("SITES|ALERTS|SMTP_|OCEANUS|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
 # Kubernetes gives every container such ones for each service: REDIS_PD_PORT=tcp://..., REDIS_PD_PORT_6379_TCP_ADDR.
 _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 

@@ -10,9 +10,6 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 - `groups:..` (sets): the values of `by` that a rule has counts or marks of its own for
 - `seen`, `silent` (hashes): when a rule of silence last saw a match; the silence that was told of
 - `dropped`, `dropping` (hashes): how many records dropped by a site's full list were told of; those to be told next
-- `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; was begun; somebody is at it now
-- `seen`, `silent`, `dropped` (hashes): when a rule of silence last saw a match; the silence, and the records dropped by
-  a site's full list, that were told of
 - `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; may have been, by a try that began then; somebody
   is at it now, under a name of this one try
 - `pause:<place>`: a place has asked for quiet
@@ -517,7 +514,7 @@ class Alerts:
     def forget_again(self, raw: bytes) -> None:
         """Forget one that is on its way."""
         with translated():
-            self._client.lrem(f"{PREFIX}again", 1, raw)  # type: ignore[arg-type]
+            self._client.lrem(f"{PREFIX}again", 1, raw)  # type: ignore[arg-type] # bytes are taken as well
 
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> object:
         with translated():

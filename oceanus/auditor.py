@@ -91,10 +91,12 @@ class Auditor:
         self._rows = self._rows[-MOST_ROWS:]
         if not self._rows:
             return
-        stream = self._writer.create_stream(self._naming.audit.path)
-        for start in range(0, len(self._rows), CHUNK_ROWS):
-            self._writer.write(self._naming.audit, stream, start, self._rows[start : start + CHUNK_ROWS])
-        self._rows = []
+        stream, written = self._writer.create_stream(self._naming.audit.path), 0
+        while self._rows:
+            chunk = self._rows[:CHUNK_ROWS]
+            self._writer.write(self._naming.audit, stream, written, chunk)
+            written += len(chunk)
+            del self._rows[:CHUNK_ROWS]
 
     def _landed(self, site: Site, days: list[str]) -> Mapping[str, Landed]:
         """Return what stands in a site's table, or in its tables of these days, by minute."""

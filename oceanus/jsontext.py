@@ -6,6 +6,7 @@ orjson does nearly all of it; what it would round (integers beyond 64 bits, long
 import json
 import math
 import re
+from collections.abc import Callable
 
 import orjson
 
@@ -43,7 +44,12 @@ def canonical(text: str) -> str:
 
 def dumps(value: object) -> str:
     """Return a value that `loads` returned as canonical text; raises ValueError as `canonical` does."""
-    return _without_nul(_write(value))
+    return _without_nul(_write(value, _text))
+
+
+def escaped(value: object) -> str:
+    """Return any value that `loads` returned as JSON text that `loads` reads again, also what `dumps` refuses."""
+    return _write(value, json.dumps)
 
 
 def loads(text: str, *, unique: bool = False) -> object:
@@ -103,15 +109,15 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _write(value: object) -> str:
+def _write(value: object, text: Callable[[object], str]) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
         # A list, as a generator would take a second frame for each level, and 500 levels more than Python has.
-        return "{" + ",".join([f"{_text(key)}:{_write(value[key])}" for key in sorted(value)]) + "}"
+        return "{" + ",".join([f"{text(key)}:{_write(value[key], text)}" for key in sorted(value)]) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_write, value)) + "]"
-    return _text(value)
+        return "[" + ",".join([_write(one, text) for one in value]) + "]"
+    return text(value)
 
 
 def _text(value: object) -> str:

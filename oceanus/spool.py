@@ -25,6 +25,7 @@ from oceanus import scripts
 from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
+    SpoolError,
     SpoolForgotError,
     SpoolRefusedError,
     SpoolUnclearError,
@@ -37,6 +38,7 @@ from oceanus.settings import RedisSettings
 
 Client = redis.Redis
 LEASE_MS = 3000
+LIVE_SECONDS = 1.0
 CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
 ALERTS_CAP = 100_000
 RETRIED_DAYS = 100  # a mark outlives its row in the failed table (FAILED_EXPIRY_DAYS, and the day that is begun)
@@ -580,13 +582,24 @@ class Spool:
         writers = sorted(map(text, self._client.smembers(list_key(site, source, "workers"))))
         return [Holder(site, source, writer, writer).key("claim") for writer in writers]
 
-    def live(self, sites: Sequence[str]) -> Iterator[bytes | None]:
-        """Yield each record as it is accepted by one of the sites, and None after a second without; for ever."""
-        made = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    def live(self, sites: Sequence[str], tell: Callable[[SpoolError], None]) -> Iterator[bytes | None]:
+        """Yield each record as it is accepted by one of the sites, and None after a second without; for ever.
+
+        While Redis is away, each error is given to `tell`, and what is accepted meanwhile is not seen.
+        """
+        while True:
+            try:
+                yield from self._live(sites)
+            except SpoolError as exc:
+                tell(exc)
+                time.sleep(LIVE_SECONDS)  # nothing tells when Redis is back
+
+    def _live(self, sites: Sequence[str]) -> Iterator[bytes | None]:
+        made = self._client.pubsub(ignore_subscribe_messages=True)
         with translated(), made as channel:
             channel.subscribe(*(key(site, "live") for site in sites))
             while True:
-                heard = channel.get_message(timeout=1.0)
+                heard = channel.get_message(timeout=LIVE_SECONDS)
                 yield cast(bytes, heard["data"]) if heard else None
 
     def ping(self) -> None:

@@ -38,7 +38,6 @@ def main() -> int:
         declared = sites.load(chosen.sites.file)
         rules = alert_rules.load(chosen.alerts_file, declared)
         places = Places(chosen, settings.environment(), declared)
-        places.check(rules)
         if asked.test:
             return trial.run(asked.test, asked.record, asked.send, rules, places)
         return _Revelation(chosen, declared, rules, places).run()
@@ -89,7 +88,8 @@ class _Revelation:
         watching = threading.Thread(target=self._watch, args=(stop,), name="watcher", daemon=True)
         serve_health(self._chosen.port, self._chosen.internal, lambda: watching.is_alive() and self._lanes.is_alive())
         self._lanes.start()
-        threading.Thread(target=self._listen, name="doorbell", daemon=True).start()
+        if self._told:
+            threading.Thread(target=self._listen, name="doorbell", daemon=True).start()
         watching.start()
         while watching.is_alive() and not stop.wait(RELOAD_SECONDS):
             pass
@@ -115,14 +115,9 @@ class _Revelation:
 
     def _listen(self) -> None:
         """Wake the watcher at once when a record is accepted; it looks by itself now and then all the same."""
-        while self._told:
-            try:
-                for heard in self._spool.live(self._told):
-                    if heard is not None:
-                        self._bell.set()
-            except SpoolError as exc:
-                log.warning("the doorbell is silent for a second: %s", exc)
-                time.sleep(IDLE_SECONDS)
+        for heard in self._spool.live(self._told, lambda error: log.warning("the doorbell is silent: %s", error)):
+            if heard is not None:
+                self._bell.set()
 
     def _reload(self) -> None:
         """Take up a changed alerts.yaml; a bad one is told, and the rules stay as they are."""
@@ -132,7 +127,6 @@ class _Revelation:
         self._file, self._hangup = stamp, False
         try:
             rules = alert_rules.load(self._chosen.alerts_file, self._declared)
-            self._places.check(rules)
             lanes = self._make_lanes(rules)
         except MisconfiguredError as exc:
             for mistake in exc.mistakes:

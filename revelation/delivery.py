@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from oceanus import records
 from oceanus.alerts import Alerts, Begun
@@ -25,6 +25,10 @@ GIVE_UP_SECONDS = 86_400.0
 BUSY_SECONDS = 5.0
 SHEET_SECONDS = 1.0  # rows of so long go to a sheet in one call
 SHEET_ROWS = 500
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 class Texts(Protocol):
@@ -41,6 +45,7 @@ class History(Protocol):
         """Return them; raises TryAgainError, RefusedError."""
 
 
+@runtime_checkable
 class Asked(Protocol):
     """A destination that can be asked what it was told."""
 
@@ -66,95 +71,15 @@ class LaterError(Exception):
         self.seconds = seconds
 
 
-class Delivery:
-    """Delivers tellings to one place."""
+class _Deliveries:
+    """What deliveries to one place have in common, whichever way they go."""
 
-    def __init__(
-        self,
-        place: str,
-        kind: str,
-        destination: Destination,
-        alerts: Alerts,
-        texts: Texts,
-        history: History,
-        owner: str,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-    ) -> None:
-        self._place, self._kind = place, kind
-        self._destination = destination
+    def __init__(self, place: str, alerts: Alerts, texts: Texts, owner: str, now_us: Callable[[], int]) -> None:
+        self._place = place
         self._alerts = alerts
         self._texts = texts
-        self._history = history
         self._owner = owner
         self._now_us = now_us
-
-    def deliver(self, telling: Telling) -> None:
-        """Deliver a telling once; raises TryAgainError or LaterError where it is to be tried again."""
-        self._check_pause()
-        owner = self._new_owner()
-        begun = self._alerts.begin(telling.key, owner, self._now_us())
-        if begun.state == "TOLD":
-            return
-        if begun.state == "BUSY":
-            raise LaterError(BUSY_SECONDS)
-        told, unclear = False, True  # whatever ends this in another way than below
-        was_unclear = begun.state == "AGAIN"  # and stays so: no failure of this try says what became of the one before
-        try:
-            with _surprises(self._place, telling.key):
-                told = self._try(telling, begun)
-            unclear = was_unclear and not told
-        except TryAgainError as exc:
-            unclear = exc.unclear or was_unclear
-            self._again(telling, exc)
-        finally:
-            self._alerts.end(telling.key, owner, told=told, unclear=unclear)
-
-    def _check_pause(self) -> None:
-        pause_ms = self._alerts.paused_ms(self._place)
-        if pause_ms:
-            raise LaterError(pause_ms / 1000)
-
-    def _new_owner(self) -> str:
-        """Return a name for one try: two threads of a process must not end each other's."""
-        return f"{self._owner}:{secrets.token_hex(6)}"
-
-    def _try(self, telling: Telling, begun: Begun) -> bool:
-        """Return whether it is delivered now; a refused one is set aside."""
-        try:
-            if begun.state == "FIRST" or not self._was_told(telling, begun.since_us):
-                self._destination.tell(self._message(telling))
-        except RefusedError as exc:
-            self.set_aside(telling, str(exc))
-            return False
-        self._count([telling])
-        return True
-
-    def _count(self, told: Sequence[Telling]) -> None:
-        metrics.TOLD.labels(self._place).inc(len(told))
-        for one in told:
-            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - _received_us(one)) / 1e6)
-
-    def _message(self, telling: Telling) -> Message:
-        asked = telling.action.get("history")
-        table = self._history.table(asked, telling) if asked else None
-        return self._texts.message(telling, self._kind, table)
-
-    def _was_told(self, telling: Telling, since_us: int) -> bool:
-        ask = getattr(self._destination, "was_told", None)
-        return bool(ask and ask(telling.key, since_us))
-
-    def _again(self, telling: Telling, error: TryAgainError) -> None:
-        """Let it be tried again, unless that has gone on for a day; all of a place waits if it has asked for that."""
-        if error.seconds:
-            self._alerts.pause(self._place, error.seconds)
-        if self._now_us() - telling.made_us > GIVE_UP_SECONDS * 1e6:
-            self.set_aside(telling, f"given up after a day: {error}")
-            return
-        metrics.TRIES.labels(self._place).inc()
-        log.warning("%s: %s is not told yet, and tried again: %s", self._place, telling.key, error)
-        if error.seconds:
-            raise LaterError(error.seconds)
-        raise error
 
     def set_aside(self, telling: Telling, reason: str) -> None:
         """Make it a dead letter."""
@@ -177,18 +102,114 @@ class Delivery:
         """Return the oldest rows that wait."""
         return [_Row.read(text) for text in self._alerts.rows(self._place, sheet, most).values()]
 
+    def _check_pause(self) -> None:
+        pause_ms = self._alerts.paused_ms(self._place)
+        if pause_ms:
+            raise LaterError(pause_ms / 1000)
 
-class SheetDelivery(Delivery):
+    def _new_owner(self) -> str:
+        """Return a name for one try: two threads of a process must not end each other's."""
+        return f"{self._owner}:{secrets.token_hex(6)}"
+
+    def _count(self, told: Sequence[Telling]) -> None:
+        metrics.TOLD.labels(self._place).inc(len(told))
+        for one in told:
+            metrics.DELAY.labels(self._place).observe(max(0, self._now_us() - _received_us(one)) / 1e6)
+
+
+class Delivery(_Deliveries):
+    """Delivers tellings to one place."""
+
+    def __init__(
+        self,
+        place: str,
+        kind: str,
+        destination: Destination,
+        alerts: Alerts,
+        texts: Texts,
+        history: History,
+        owner: str,
+        now_us: Callable[[], int] = _now_us,
+    ) -> None:
+        super().__init__(place, alerts, texts, owner, now_us)
+        self._kind = kind
+        self._destination = destination
+        self._history = history
+
+    def deliver(self, telling: Telling) -> None:
+        """Deliver a telling once; raises TryAgainError or LaterError where it is to be tried again."""
+        self._check_pause()
+        owner = self._new_owner()
+        begun = self._alerts.begin(telling.key, owner, self._now_us())
+        if begun.state == "TOLD":
+            return
+        if begun.state == "BUSY":
+            raise LaterError(BUSY_SECONDS)
+        told, unclear = False, True  # whatever ends this in another way than below
+        was_unclear = begun.state == "AGAIN"  # and stays so: no failure of this try says what became of the one before
+        try:
+            with _surprises(self._place, telling.key):
+                told = self._try(telling, begun)
+            unclear = was_unclear and not told
+        except TryAgainError as exc:
+            unclear = exc.unclear or was_unclear
+            self._again(telling, exc)
+        finally:
+            self._alerts.end(telling.key, owner, told=told, unclear=unclear)
+
+    def _try(self, telling: Telling, begun: Begun) -> bool:
+        """Return whether it is delivered now; a refused one is set aside."""
+        try:
+            if begun.state == "FIRST" or not self._was_told(telling, begun.since_us):
+                self._destination.tell(self._message(telling))
+        except RefusedError as exc:
+            self.set_aside(telling, str(exc))
+            return False
+        self._count([telling])
+        return True
+
+    def _message(self, telling: Telling) -> Message:
+        asked = telling.action.get("history")
+        table = self._history.table(asked, telling) if asked else None
+        return self._texts.message(telling, self._kind, table)
+
+    def _was_told(self, telling: Telling, since_us: int) -> bool:
+        place = self._destination
+        return isinstance(place, Asked) and bool(place.was_told(telling.key, since_us))
+
+    def _again(self, telling: Telling, error: TryAgainError) -> None:
+        """Let it be tried again, unless that has gone on for a day; all of a place waits if it has asked for that."""
+        if error.seconds:
+            self._alerts.pause(self._place, error.seconds)
+        if self._now_us() - telling.made_us > GIVE_UP_SECONDS * 1e6:
+            self.set_aside(telling, f"given up after a day: {error}")
+            return
+        metrics.TRIES.labels(self._place).inc()
+        log.warning("%s: %s is not told yet, and tried again: %s", self._place, telling.key, error)
+        if error.seconds:
+            raise LaterError(error.seconds)
+        raise error
+
+
+class SheetDelivery(_Deliveries):
     """Delivers rows to one spreadsheet: those of a second in one call."""
 
-    def __init__(self, place: str, book: Book, alerts: Alerts, texts: Texts, history: History, owner: str) -> None:
-        super().__init__(place, "sheets", _Nowhere(), alerts, texts, history, owner)
+    def __init__(
+        self,
+        place: str,
+        book: Book,
+        alerts: Alerts,
+        texts: Texts,
+        owner: str,
+        now_us: Callable[[], int] = _now_us,
+    ) -> None:
+        super().__init__(place, alerts, texts, owner, now_us)
         self._book = book
 
     def wait(self, telling: Telling) -> str:
         """Let a telling's row wait for its sheet; return the sheet to `flush` a second later, or nothing."""
         try:
-            message = self._texts.message(telling, self._kind)
+            message = self._texts.message(telling, "sheets")
         except RefusedError as exc:
             self.set_aside(telling, str(exc))
             return ""
@@ -218,6 +239,7 @@ class SheetDelivery(Delivery):
                 self._set_row_aside(worksheet, one, f"given up after a day: {error}")
         self._alerts.hold_flush(self._place, worksheet)
         metrics.TRIES.labels(self._place).inc()
+        log.warning("%s: rows of %s are not there yet, and tried again: %s", self._place, worksheet, error)
         if error.seconds:
             self._alerts.pause(self._place, error.seconds)
             raise LaterError(error.seconds) from error
@@ -278,6 +300,9 @@ class SheetDelivery(Delivery):
         self._alerts.forget_rows(self._place, worksheet, [one.telling.key for one in told], told=True)
 
 
+AnyDelivery = Delivery | SheetDelivery
+
+
 class _Row:
     """A row that waits for its sheet, with the telling that it comes from."""
 
@@ -298,13 +323,6 @@ class _Turn:
     name: str
     owner: str
     doubted: set[str] = field(default_factory=set)
-
-
-class _Nowhere:
-    """The rows of a sheet go another way."""
-
-    def tell(self, message: Message) -> None:
-        raise RefusedError("a sheet takes rows")
 
 
 @contextmanager

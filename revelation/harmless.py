@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-# Control characters but tab and newline, and those that turn the direction of all that follows them.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from revelation.visible import CONTROLS, HALVES, TURNS
+
+_SURROGATE = re.compile(f"[{HALVES}]")
+_CONTROL = re.compile(f"[{CONTROLS}{TURNS}]")
 _LINE_ENDS = re.compile("\r\n?|[\x85\u2028\u2029]")
 # What Slack reads as a mention, if it is told to look for names (docs.slack.dev, formatting message text).
 _ACTS_IN_SLACK = re.compile(r"<[!@#][^<>]*>?|@(?:channel|everyone|group|here)", re.IGNORECASE)

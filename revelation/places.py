@@ -11,7 +11,7 @@ from oceanus.sites import Sites
 from oceanus.tables import Naming
 from revelation import rules as alert_rules
 from revelation import sheets
-from revelation.delivery import Delivery, SheetDelivery
+from revelation.delivery import AnyDelivery, Delivery, SheetDelivery
 from revelation.history import History
 from revelation.mail import Mail
 from revelation.printing import Print
@@ -32,24 +32,25 @@ class Places:
         self._chosen = chosen
         self._environ = environ
 
-    def check(self, rules: Rules) -> None:
-        """Raise MisconfiguredError with a line for each setting that a destination needs and that is not there."""
-        mistakes = alert_rules.unset(rules, self._environ)
-        for name in [] if mistakes else sorted(_used(rules)):
-            try:
-                self._made(rules.places[name])
-            except ValueError as exc:
-                mistakes.append(f"alerts.yaml: destination {name}: {exc}")
-        if mistakes:
-            raise MisconfiguredError(mistakes)
-
     def close(self) -> None:
         """End what was started."""
         self.texts.close()
 
-    def deliveries(self, rules: Rules, alerts: Alerts, owner: str) -> dict[str, Delivery]:
-        """Return what delivers to each destination that a rule tells."""
-        return {name: self._delivery(rules.places[name], alerts, owner) for name in sorted(_used(rules))}
+    def deliveries(self, rules: Rules, alerts: Alerts, owner: str) -> dict[str, AnyDelivery]:
+        """Return what delivers to each destination that a rule tells.
+
+        Raises MisconfiguredError with a line for each setting that one of them needs and that is not there, or wrong.
+        """
+        mistakes = alert_rules.unset(rules, self._environ)
+        made: dict[str, AnyDelivery] = {}
+        for name in [] if mistakes else sorted({action["to"] for rule in rules.rules.values() for action in rule.tell}):
+            try:
+                made[name] = self._delivery(rules.places[name], alerts, owner)
+            except ValueError as exc:
+                mistakes.append(f"alerts.yaml: destination {name}: {exc}")
+        if mistakes:
+            raise MisconfiguredError(mistakes)
+        return made
 
     def gone(self, alerts: Alerts, owner: str) -> Callable[[str], Delivery]:
         """Return what makes a delivery for a destination that alerts.yaml has no more: it sets everything aside."""
@@ -66,17 +67,10 @@ class Places:
         """Return a destination of any other kind."""
         return _MAKERS[place.kind](self._chosen, self._environ, place.options)
 
-    def _made(self, place: Place) -> Book | Destination:
-        return self.book(place) if place.kind == "sheets" else self.destination(place)
-
-    def _delivery(self, place: Place, alerts: Alerts, owner: str) -> Delivery:
+    def _delivery(self, place: Place, alerts: Alerts, owner: str) -> AnyDelivery:
         if place.kind == "sheets":
-            return SheetDelivery(place.name, self.book(place), alerts, self.texts, self.history, owner)
+            return SheetDelivery(place.name, self.book(place), alerts, self.texts, owner)
         return Delivery(place.name, place.kind, self.destination(place), alerts, self.texts, self.history, owner)
-
-
-def _used(rules: Rules) -> set[str]:
-    return {action["to"] for rule in rules.rules.values() for action in rule.tell}
 
 
 def _slack(chosen: RevelationSettings, environ: Mapping[str, str], options: Mapping[str, Any]) -> Destination:

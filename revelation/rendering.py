@@ -107,7 +107,7 @@ def _result(asked: ProcessFuture[dict[Name, str]], seconds: float) -> dict[Name,
     try:
         return asked.result(seconds)
     except TimeoutError:
-        asked.cancel()  # type: ignore[no-untyped-call] # nobody waits for it any more
+        asked.cancel()  # nobody waits for it any more
         raise
 
 
@@ -118,7 +118,7 @@ def _new_pool(workers: int) -> ProcessPool:
 
 
 def _end(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
+    pool.stop()
     pool.join()
 
 

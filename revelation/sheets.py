@@ -51,9 +51,9 @@ def credentials(file: str) -> Credentials:
         if not file:
             found = google.auth.default(scopes=SCOPES)[0]
         elif '"service_account"' in Path(file).read_text(encoding="utf-8"):
-            found = service_account.Credentials.from_service_account_file(file, scopes=SCOPES)  # type: ignore[no-untyped-call]
+            found = service_account.Credentials.from_service_account_file(file, scopes=SCOPES)
         else:
-            found = google.auth.load_credentials_from_file(file, scopes=SCOPES)[0]  # type: ignore[no-untyped-call]
+            found = google.auth.load_credentials_from_file(file, scopes=SCOPES)[0]
     except (GoogleAuthError, ValueError, OSError) as exc:
         remedy = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, and share the spreadsheet with it"
         raise MisconfiguredError([f"GOOGLE_APPLICATION_CREDENTIALS={file}: {exc}; {remedy}"]) from exc
@@ -62,7 +62,7 @@ def credentials(file: str) -> Credentials:
 
 def nobody() -> Credentials:
     """Return what is shown to an address that asks for nothing: a server of the tests."""
-    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+    return AnonymousCredentials()
 
 
 class _BadRequestError(RefusedError):

@@ -23,7 +23,7 @@ from dramatiq.middleware import Retries, TimeLimit
 
 from oceanus.errors import SpoolError, TryAgainError
 from oceanus.spool import Client, text, translated
-from revelation.delivery import SHEET_SECONDS, Delivery, LaterError, SheetDelivery
+from revelation.delivery import SHEET_SECONDS, AnyDelivery, Delivery, LaterError, SheetDelivery
 from revelation.telling import Telling
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def _closed() -> Iterator[None]:
         with translated():
             yield
     except SpoolError as exc:
-        raise ConnectionClosed(exc) from None  # type: ignore[no-untyped-call]
+        raise ConnectionClosed(exc) from None
 
 
 class _Consumer(_RedisConsumer):
@@ -59,7 +59,7 @@ class _Consumer(_RedisConsumer):
     """
 
     def __init__(self, broker: "_Broker", queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        super().__init__(broker, queue_name, prefetch, timeout)
         with _closed():
             broker.give_back(queue_name)
 
@@ -70,25 +70,25 @@ class _Consumer(_RedisConsumer):
             bell.clear()
             self.misses = 0
         with _closed():
-            found = super().__next__()  # type: ignore[no-untyped-call]
+            found = super().__next__()
         if found is not None:
             self.broker.at_work[self.queue_name].add(found.options["redis_message_id"])
         return found
 
     def ack(self, message: Any) -> None:
         with _closed():
-            super().ack(message)  # type: ignore[no-untyped-call]
+            super().ack(message)
         self._forget(message)
 
     def nack(self, message: Any) -> None:
         with _closed():
-            super().nack(message)  # type: ignore[no-untyped-call]
+            super().nack(message)
         self._forget(message)
 
     def requeue(self, messages: Iterable[Any]) -> None:
         given = list(messages)
         with _closed():
-            super().requeue(given)  # type: ignore[no-untyped-call]
+            super().requeue(given)
         for message in given:
             self._forget(message)
 
@@ -112,7 +112,7 @@ class _Broker(RedisBroker):
 
     def __init__(self, place: str, client: Client) -> None:
         retries = Retries(min_backoff=LEAST_MS, max_backoff=MOST_MS, retry_when=lambda *_: True)
-        super().__init__(  # type: ignore[no-untyped-call]
+        super().__init__(
             client=client,
             namespace=NAMESPACE,
             middleware=[_time_limit(), retries],
@@ -129,7 +129,7 @@ class _Broker(RedisBroker):
                 return self.put(message, delay)
             except SpoolError as exc:
                 log.warning("%s: a message waits for Redis: %s", self._place, exc)
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(AGAIN_SECONDS)  # nothing tells when Redis is back
 
     def put(self, message: Any, delay_ms: int | None) -> Any:
         """Put a message; raises SpoolError."""
@@ -160,7 +160,7 @@ class _Broker(RedisBroker):
 class Lane:
     """The queue of one place, and the threads that deliver to it."""
 
-    def __init__(self, place: str, delivery: Delivery, client: Client, history_seconds: float) -> None:
+    def __init__(self, place: str, delivery: AnyDelivery, client: Client, history_seconds: float) -> None:
         self._history_seconds = history_seconds
         self._delivery = delivery
         self._broker = _Broker(place, client)
@@ -223,7 +223,7 @@ class Lanes:
     def __init__(
         self,
         client: Client,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, AnyDelivery],
         gone: Callable[[str], Delivery],
         history_seconds: float = 90,
         gone_seconds: float = GONE_SECONDS,
@@ -283,7 +283,7 @@ def _time_limit() -> TimeLimit:
     """
     logging.getLogger("dramatiq").setLevel(logging.CRITICAL)
     limit = TimeLimit(time_limit=LIMIT_MS)
-    limit.after_process_boot(None)  # type: ignore[no-untyped-call]
+    limit.after_process_boot(None)
     return limit
 
 

@@ -16,7 +16,7 @@ from revelation import deciding
 from revelation.places import Places
 from revelation.rules import Place, Rules
 from revelation.seen import Seen
-from revelation.telling import Message, Table
+from revelation.telling import Message, Table, Telling
 
 
 def run(name: str, file: str, send: bool, rules: Rules, places: Places) -> int:
@@ -40,7 +40,7 @@ def run(name: str, file: str, send: bool, rules: Rules, places: Places) -> int:
     return 0 if is_true and arrived else 1
 
 
-def _show(place: Place, telling: Any, send: bool, places: Places) -> bool:
+def _show(place: Place, telling: Telling, send: bool, places: Places) -> bool:
     try:
         asked = telling.action.get("history")
         table = places.history.table(asked, telling) if asked and send else None
@@ -52,8 +52,8 @@ def _show(place: Place, telling: Any, send: bool, places: Places) -> bool:
         if send:
             _send(place, message, places)
             print("  told")
-    except TellError as exc:
-        print(f"  not told: {exc}")
+    except (TellError, ValueError, KeyError) as exc:  # the last two: a setting or secret is wrong, or is not set
+        print(f"  not told: {f'{exc} is not set' if isinstance(exc, KeyError) else exc}")
         return False
     return True
 

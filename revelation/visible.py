@@ -7,12 +7,15 @@ import re
 
 ELLIPSIS = "…"
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-# C0 and C1 controls but tab and newline, and the halves of surrogate pairs, which no encoding can write.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-# What turns the direction of all that follows: the embeddings, overrides and isolates of Unicode's bidi algorithm.
-_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Each for a class of a regular expression: C0 and C1 controls but tab and newline; the halves of surrogate pairs, which
+# no encoding can write; what turns the direction of all that follows, by Unicode's bidi algorithm.
+CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"
+HALVES = "\ud800-\udfff"
+TURNS = "\u202a-\u202e\u2066-\u2069"
+_CONTROLS = re.compile(f"[{CONTROLS}{HALVES}]")
+_TURNS = re.compile(f"[{TURNS}]")
 # And the line and paragraph separators: some readers of logs end a line there.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN = re.compile(f"[{CONTROLS}\t\n\u2028\u2029{TURNS}{HALVES}]")
 
 
 def clean(text: str) -> str:

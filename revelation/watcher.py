@@ -28,7 +28,7 @@ ROWS, MAX_BYTES = 500, 1_000_000
 BEAT_SECONDS = 1.0
 DIGEST_SECONDS = 1.0  # between two looks for what is to be summed up, and for silence
 DROPPED_SECONDS = 60.0
-WARN_SECONDS = 10.0  # between two warnings of one site
+WARN_SECONDS = 10.0  # between two warnings of one site, or of Redis as a whole
 LATE_SECONDS = 60.0  # after trouble with Redis, in which arms' journal brings what came meanwhile: nothing is silent
 
 
@@ -79,7 +79,7 @@ class Watcher:
                 self._digests_at = self._clock() + DIGEST_SECONDS
                 self._sum_up()
         except SpoolError as exc:
-            log.warning("Redis is in trouble; records wait in their lists: %s", exc)
+            self._warn("Redis", "in trouble", exc)
             self._silence_at = self._clock() + LATE_SECONDS
             return False
         return bool(moved)
@@ -131,9 +131,12 @@ class Watcher:
         try:
             yield
         except SpoolRefusedError as exc:
-            if self._clock() >= self._warns_at.get(site, 0.0):
-                self._warns_at[site] = self._clock() + WARN_SECONDS
-                log.warning("%s: its records wait: %s", site, exc)
+            self._warn(site, "refused", exc)
+
+    def _warn(self, about: str, why: str, error: SpoolError) -> None:
+        if self._clock() >= self._warns_at.get(about, 0.0):
+            self._warns_at[about] = self._clock() + WARN_SECONDS
+            log.warning("%s: %s; records wait in their lists: %s", about, why, error)
 
     def _watch(self, site: str) -> bool:
         moved = False

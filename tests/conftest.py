@@ -26,7 +26,7 @@ from oceanus.spool import Spool, connect
 from oceanus.warehouse import Catalog, Clients
 
 # A busy machine is no mistake: no test asks how long an example takes.
-hypothesis.settings.register_profile("oceanus", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("oceanus", deadline=None)
 hypothesis.settings.load_profile("oceanus")
 LIVE = os.environ.get("LIVE_PROJECT_ID", "")
 

@@ -1,5 +1,6 @@
 """One factory for all of Google's clients: endpoint and credentials are decided here and nowhere else."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from google.oauth2 import service_account
 
 from oceanus.errors import MisconfiguredError, WarehouseError
 from oceanus.settings import WarehouseSettings
-from oceanus.warehouse.failures import translate
+from oceanus.warehouse.failures import translated
 
 _SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
 
@@ -51,20 +52,16 @@ def connect(settings: WarehouseSettings) -> Clients:
         project=settings.project,
         location=settings.location,
         rest=bigquery.Client(project=settings.project, credentials=credentials, location=settings.location),
-        write=BigQueryWriteClient(credentials=credentials),  # type: ignore[no-untyped-call]
+        write=BigQueryWriteClient(credentials=credentials),
     )
 
 
 def check(clients: Clients, dataset: str) -> None:
     """Ask BigQuery free questions; raises MisconfiguredError with a line that says what to do."""
     try:
-        location = _location(clients, dataset)
-    except Exception as exc:
-        known = translate(exc)
-        if known is None:
-            raise
-        raise MisconfiguredError([_sentence(clients.project, known)]) from exc
-    _agree(clients, dataset, location)
+        _agree(clients, dataset, _location(clients, dataset))
+    except WarehouseError as exc:
+        raise MisconfiguredError([_sentence(clients.project, exc)]) from exc
 
 
 def check_location(clients: Clients, dataset: str) -> None:
@@ -72,13 +69,8 @@ def check_location(clients: Clients, dataset: str) -> None:
 
     A BigQuery that does not answer is no mistake here: whoever asks it next says so.
     """
-    try:
-        location = _location(clients, dataset)
-    except Exception as exc:
-        if translate(exc) is None:
-            raise
-        return
-    _agree(clients, dataset, location)
+    with suppress(WarehouseError):
+        _agree(clients, dataset, _location(clients, dataset))
 
 
 def _agree(clients: Clients, dataset: str, location: str | None) -> None:
@@ -88,13 +80,14 @@ def _agree(clients: Clients, dataset: str, location: str | None) -> None:
 
 
 def _location(clients: Clients, dataset: str) -> str | None:
-    """Return where the dataset is; None if it is not made yet."""
+    """Return where the dataset is; None if it is not made yet. Raises WarehouseError."""
     retry = DEFAULT_RETRY.with_timeout(20)
-    try:
-        return str(clients.rest.get_dataset(f"{clients.project}.{dataset}", timeout=20, retry=retry).location)
-    except NotFound:
-        list(clients.rest.list_datasets(max_results=1, timeout=20, retry=retry))
-        return None
+    with translated():
+        try:
+            return str(clients.rest.get_dataset(f"{clients.project}.{dataset}", timeout=20, retry=retry).location)
+        except NotFound:
+            list(clients.rest.list_datasets(max_results=1, timeout=20, retry=retry))
+            return None
 
 
 def _sentence(project: str, error: WarehouseError) -> str:
@@ -106,12 +99,12 @@ def _local(settings: WarehouseSettings) -> Clients:
     address = settings.emulator if "://" in settings.emulator else f"http://{settings.emulator}"
     rest = bigquery.Client(
         project=settings.project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials(),
         location=settings.location,
         client_options=ClientOptions(api_endpoint=address),
     )
     channel = grpc.insecure_channel(settings.storage_emulator.removeprefix("http://"))
-    write = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))  # type: ignore[no-untyped-call]
+    write = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
     return Clients(project=settings.project, location=settings.location, rest=rest, write=write)
 
 
@@ -122,7 +115,7 @@ def _credentials(settings: WarehouseSettings) -> Any:
             if not file.is_file():
                 raise MisconfiguredError([f"GOOGLE_APPLICATION_CREDENTIALS={file}: there is no such file"])
             if '"service_account"' in file.read_text(encoding="utf-8"):
-                return service_account.Credentials.from_service_account_file(str(file), scopes=_SCOPES)  # type: ignore[no-untyped-call]
+                return service_account.Credentials.from_service_account_file(str(file), scopes=_SCOPES)
         return google.auth.default(scopes=_SCOPES)[0]
     except (GoogleAuthError, ValueError, OSError) as exc:
         remedy = "set GOOGLE_APPLICATION_CREDENTIALS, or run where the machine has a service account"

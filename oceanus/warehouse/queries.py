@@ -154,4 +154,4 @@ def _pages(found: Iterable[bigquery.Row]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows, of which later pages are fetched on the way."""
     with translated():
         for row in found:
-            yield tuple(row.values())  # type: ignore[no-untyped-call]
+            yield tuple(row.values())

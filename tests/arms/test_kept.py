@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arms import kept
@@ -97,6 +97,9 @@ def test_a_json_form_is_judged_again_as_it_came(members: dict[str, object]) -> N
 
 @settings(deadline=None)
 @given(st.dictionaries(names, st.one_of(values, st.integers(), st.lists(st.integers()))))
+@example({"oid": "\0"})
+@example({"tit": "\ud800"})
+@example({"jsn": {"n": 123456789012345678901234567890, "a": ["\0"]}})
 def test_a_beacon_of_a_batch_is_judged_again_as_it_came(members: dict[str, object]) -> None:
     body = json.dumps([GOOD | members])
 

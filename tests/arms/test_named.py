@@ -13,7 +13,7 @@ from oceanus import records
 from oceanus.pushes import Push
 from oceanus.spool import Pusher, connect_pusher, key
 from tests.arms.conftest import Arms
-from tests.arms.test_store import FakeRedis, keep, push, store
+from tests.arms.test_store import FakeRedis, damaged, keep, push, store
 
 CID = "0123456789abcdef0123456789ABCDEF"
 
@@ -150,15 +150,8 @@ def test_a_journal_that_redis_may_have_forgotten_is_judged_whole_and_once(tmp_pa
 
 def test_a_damaged_journal_is_judged_whole_and_seems_to_have_no_gap(tmp_path: Path) -> None:
     redis = Listed()
-    kept = store(redis, tmp_path)
-    redis.mood = "away"
-    for text in (b"11111111", b"22222222", b"33333333"):
-        keep(kept, push(text))
-    [file] = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes().replace(b"22222222", b"2222z222"))
-    redis.mood = "well"
 
-    asyncio.run(kept.mend())
+    asyncio.run(damaged(redis, tmp_path).mend())
 
     assert [redis.lists[text] for text in (b"11111111", b"33333333")] == ["resends", "resends"]
     assert redis.gaps == 0

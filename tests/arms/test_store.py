@@ -140,17 +140,22 @@ def test_a_redis_that_forgot_a_producer_gets_its_entries_once_under_another_name
     assert redis.kept == [b"2"]
 
 
-def test_damage_in_the_middle_is_a_failed_record_and_loses_no_other(tmp_path: Path) -> None:
-    redis = FakeRedis()
-    kept = store(redis, tmp_path)
+def damaged(redis: FakeRedis, folder: Path) -> Store:
+    """Return a store whose journal holds three pushes, the second one changed by hand, and a Redis that is back."""
+    kept = store(redis, folder)
     redis.mood = "away"
     for text in (b"11111111", b"22222222", b"33333333"):
         keep(kept, push(text))
-    [file] = tmp_path.iterdir()
+    [file] = folder.iterdir()
     file.write_bytes(file.read_bytes().replace(b"22222222", b"2222z222"))
     redis.mood = "well"
+    return kept
 
-    asyncio.run(kept.mend())
+
+def test_damage_in_the_middle_is_a_failed_record_and_loses_no_other(tmp_path: Path) -> None:
+    redis = FakeRedis()
+
+    asyncio.run(damaged(redis, tmp_path).mend())
 
     whole = [text for text in redis.kept if not text.startswith(b"{")]
     [failed] = [orjson.loads(text) for text in redis.kept if text.startswith(b"{")]

@@ -196,9 +196,7 @@ class Ignorant:
 
 
 def sheet(alerts, book, now_us: int = NOW_US) -> SheetDelivery:
-    found = SheetDelivery("book", book, alerts, PlainTexts(), NoHistory(), "me")
-    found._now_us = lambda: now_us
-    return found
+    return SheetDelivery("book", book, alerts, PlainTexts(), "me", now_us=lambda: now_us)
 
 
 def row(number: int):

@@ -289,7 +289,7 @@ def test_a_site_whose_list_is_foreign_stops_no_other_and_is_named_now_and_then(h
         house.clock.on(1)
 
     assert house.told == ["1"]
-    assert sum("shop: its records wait" in line for line in caplog.messages) == 2
+    assert sum("shop: refused; records wait" in line for line in caplog.messages) == 2
 
 
 def test_what_waits_is_measured_once_a_second(house):

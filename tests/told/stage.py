@@ -11,7 +11,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,6 +23,7 @@ from oceanus.alerts import Alerts
 from oceanus.pushes import Push
 from oceanus.spool import Pusher, Spool, connect, connect_pusher
 from tests.conftest import RedisProcess, end
+from tests.revelation.places import Asked, Place, Reply
 
 SITES = """
 shapes:
@@ -50,37 +50,18 @@ class Slack:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, float]] = []
+        self.away = False
         self._messages: list[dict[str, Any]] = []
         self._lock = threading.Lock()
-        self.away = False
-        slack = self
+        self._place = Place(self._reply).__enter__()
+        self.url = f"{self._place.url}/api/"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if slack.away:
-                    self._answer(503, b"service_unavailable", "text/plain")
-                elif self.path.endswith("chat.postMessage"):
-                    self._answer(200, slack.post(json.loads(body)), "application/json")
-                else:
-                    self._answer(200, slack.history(dict(parse_qsl(body.decode()))), "application/json")
-
-            def _answer(self, status: int, body: bytes, kind: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/api/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def _reply(self, asked: Asked) -> Reply:
+        if self.away:
+            return Reply(status=503, body=b"service_unavailable")
+        if asked.path.endswith("chat.postMessage"):
+            return Reply(body=self.post(json.loads(asked.body)))
+        return Reply(body=self.history(dict(parse_qsl(asked.body.decode()))))
 
     def post(self, asked: dict[str, Any]) -> bytes:
         """Take a message: docs.slack.dev/reference/methods/chat.postMessage."""
@@ -105,8 +86,7 @@ class Slack:
         return Counter(text for text, _ in list(self.heard))
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._place.__exit__()
 
 
 class Stage:
@@ -201,7 +181,7 @@ class Stage:
         ends = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < ends, f"{what}: not after {seconds} s; {self.log()[-3000:]}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # it is another process, which can only be asked again
 
 
 def a_record(number: int, **fields: object) -> dict[str, Any]:
