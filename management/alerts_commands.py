@@ -12,7 +12,7 @@ from management import grid, running
 from management.failed import rfc3339
 from management.programs import with_defaults
 from management.telling import say
-from management.wording import visible
+from management.wording import counted, visible
 from oceanus import records, settings, sites
 from oceanus.alerts import Alerts, Letter
 from oceanus.errors import MisconfiguredError, NotARecordError
@@ -61,11 +61,13 @@ def _environment(environ: dict[str, str]) -> dict[str, str]:
 
 @alerts.group("failed")
 def failed() -> None:
-    """See what could not be told, and try it once more."""
+    """See what could not be told; try it once more, or let it go."""
 
 
 _rule = click.option("--rule", help="Of this rule only.")
 _destination = click.option("--destination", help="To this destination only.")
+_keys = click.argument("keys", nargs=-1)
+_everything = click.option("--all", "everything", is_flag=True, help="All of them.")
 
 
 @failed.command("list", epilog="Example: oceanus alerts failed list --destination desk")
@@ -87,19 +89,38 @@ def list_command(rule: str | None, destination: str | None, form: str) -> None:
 
 
 @failed.command("retry", epilog="Example: oceanus alerts failed retry --rule paid")
-@click.argument("keys", nargs=-1)
+@_keys
 @_rule
 @_destination
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-def retry_command(keys: tuple[str, ...], rule: str | None, destination: str | None, everything: bool) -> None:
-    """Try messages once more that could not be delivered: those of KEYS, or all that an option chooses."""
-    if not (keys or rule or destination or everything):
-        raise click.UsageError("name keys, --rule, --destination or --all")
+@_everything
+@click.pass_context
+def retry_command(
+    ctx: click.Context, keys: tuple[str, ...], rule: str | None, destination: str | None, everything: bool
+) -> None:
+    """Try messages once more that could not be delivered: those of KEYS, or all that an option chooses.
+
+    With the texts of their rule as it stands in alerts.yaml now.
+    """
     book = _alerts()
-    chosen = _chosen(book.failed(), rule, destination)
-    names = [str(letter.telling["key"]) for letter in chosen if not keys or letter.telling["key"] in keys]
-    count = book.retry(names)
-    click.echo(f"{count} will be tried once more" if count else "nothing to be tried")
+    names = _named(book, keys, rule, destination, everything)
+    click.echo(f"{counted(book.retry(names), 'message')} will be tried once more")
+    ctx.exit(0 if names else 1)
+
+
+@failed.command("drop", epilog="Example: oceanus alerts failed drop --rule paid")
+@_keys
+@_rule
+@_destination
+@_everything
+@click.pass_context
+def drop_command(
+    ctx: click.Context, keys: tuple[str, ...], rule: str | None, destination: str | None, everything: bool
+) -> None:
+    """Let messages go that could not be delivered: nobody will be told of those."""
+    book = _alerts()
+    names = _named(book, keys, rule, destination, everything)
+    click.echo(f"{counted(book.drop(names), 'message')} dropped")
+    ctx.exit(0 if names else 1)
 
 
 @click.command("tail", epilog="Example: oceanus tail --site bizocean --where '{evt: paid}'")
@@ -115,6 +136,7 @@ def tail(name: str, where: str | None, limit: int | None) -> None:
     site = _site(name, running.sites_file(environ))
     condition = rules.condition(where, site) if where else None
     spool = Spool(connect(running.redis(environ)))
+    say([f"following {name}; Ctrl-C ends"])
     accepted = (raw for raw in spool.live([name], lambda error: say([f"{error}; trying again"])) if raw is not None)
     shown = (raw for raw in accepted if condition is None or _is_true(condition, raw, name))
     for raw in islice(shown, limit):
@@ -145,6 +167,17 @@ def _chosen(letters: list[Letter], rule: str | None, destination: str | None) ->
         for letter in letters
         if rule in (None, letter.telling["rule"]) and destination in (None, letter.telling["destination"])
     ]
+
+
+def _named(
+    book: Alerts, keys: tuple[str, ...], rule: str | None, destination: str | None, everything: bool
+) -> list[str]:
+    """Return the keys of the dead letters that are meant; say which of `keys` are none."""
+    if not (keys or rule or destination or everything):
+        raise click.UsageError("name keys, --rule, --destination or --all")
+    found = [str(letter.telling["key"]) for letter in _chosen(book.failed(), rule, destination)]
+    say([f"{key}: no such message has failed; see oceanus alerts failed list" for key in keys if key not in found])
+    return [key for key in found if not keys or key in keys]
 
 
 def _told(letter: Letter) -> dict[str, Any]:

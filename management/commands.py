@@ -22,6 +22,7 @@ from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
 from oceanus import settings, sites, warehouse
+from oceanus.alerts import Alerts
 from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError, OceanusError, WarehouseError
 from oceanus.settings import UpSettings
@@ -159,14 +160,15 @@ def status_command(ctx: click.Context, form: str) -> None:
     environ = settings.environment()
     sites_file = running.sites_file(environ)
     declared = sites.load(sites_file)
-    spool = Spool(connect(running.redis(environ)))
+    client = connect(running.redis(environ))
+    spool = Spool(client)
     looks = {name: spool.look(name) for name in [*declared, *sorted(spool.sites() - set(declared))]}
     in_journal = status.ask_arms(running.arms_metrics(environ))
     now_us = time.time_ns() // 1000
     removed = status.stranded(looks, declared)
-    status.show(
-        {name: status.site_status(look, now_us) for name, look in looks.items()}, removed, in_journal, form, sys.stdout
-    )
+    to_tell = status.alerts(Alerts(client), declared.values())
+    seen = {name: status.site_status(look, now_us) for name, look in looks.items()}
+    status.show(seen, removed, in_journal, to_tell, form, sys.stdout)
     if in_journal is None:
         _say(["arms was not asked: what is in its journal is not counted here"])
     _say(status.stranded_lines(removed, sites_file))

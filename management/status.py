@@ -13,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from management import grid
 from management.wording import age, counted
 from oceanus import records
+from oceanus.alerts import Alerts
 from oceanus.errors import NotARecordError
+from oceanus.sites import Site
 from oceanus.spool import Look
 
 _SETTLED = re.compile(r"\d{8}s")
@@ -57,6 +59,33 @@ class Journal:
     def __str__(self) -> str:
         oldest = "" if self.age_seconds is None else f", oldest {age(self.age_seconds)}"
         return f"{counted(self.records, 'beacon')}{oldest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What revelation has before it: records to look at, messages to deliver, and those that could not be."""
+
+    records: int
+    messages: int
+    failed: int
+
+    def __str__(self) -> str:
+        failed = (
+            f"; {counted(self.failed, 'message')} could not be told: oceanus alerts failed list" if self.failed else ""
+        )
+        return f"{counted(self.records, 'record')} and {counted(self.messages, 'message')} wait{failed}"
+
+
+def alerts(book: Alerts, sites: Iterable[Site]) -> Told | None:
+    """Return what waits to be told; None where no site may be told of."""
+    told = [site.name for site in sites if site.alerts]
+    if not told:
+        return None
+    return Told(
+        records=sum(book.waiting(name)[0] for name in told),
+        messages=sum(book.messages().values()),
+        failed=book.count_failed(),
+    )
 
 
 def site_status(look: Look, now_us: int) -> SiteStatus:
@@ -141,24 +170,36 @@ def told(in_journal: Journal | None) -> dict[str, float | None]:
 
 
 def show(
-    sites: Mapping[str, SiteStatus], removed: Iterable[str], in_journal: Journal | None, form: str, out: TextIO
+    sites: Mapping[str, SiteStatus],
+    removed: Iterable[str],
+    in_journal: Journal | None,
+    to_tell: Told | None,
+    form: str,
+    out: TextIO,
 ) -> None:
     """Write the status as `json` or as a `table`."""
     if form == "json":
         every = {name: asdict(one) for name, one in sites.items()}
-        whole = {"sites": every, "total": asdict(total(sites.values())), "arms": told(in_journal)}
+        whole = {
+            "sites": every,
+            "total": asdict(total(sites.values())),
+            "arms": told(in_journal),
+            "alerts": asdict(to_tell) if to_tell else None,
+        }
         out.write(json.dumps(whole, indent=2) + "\n")
         return
-    _table(sites, set(removed), in_journal, out)
+    for line in _table(sites, set(removed)):
+        out.write(line + "\n")
+    out.write(f"arms' journal: {in_journal or 'unknown'}\n")
+    if to_tell:
+        out.write(f"alerts: {to_tell}\n")
 
 
-def _table(sites: Mapping[str, SiteStatus], removed: set[str], in_journal: Journal | None, out: TextIO) -> None:
+def _table(sites: Mapping[str, SiteStatus], removed: set[str]) -> list[str]:
     names = ("site", "queue", "claimed", "failed", "oldest", "landed", "last")
     rows = [[f"{name} (not in sites.yaml)" if name in removed else name, *_cells(one)] for name, one in sites.items()]
     rows.append(["total", *_cells(total(sites.values()))])
-    for line in grid.plain(names, rows, [False] + [True] * 6):
-        out.write(line + "\n")
-    out.write(f"arms' journal: {in_journal or 'unknown'}\n")
+    return grid.plain(names, rows, [False] + [True] * 6)
 
 
 def _cells(one: SiteStatus) -> list[str]:

@@ -12,6 +12,7 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 - `dropped`, `dropping` (hashes): how many records dropped by a site's full list were told of; those to be told next
 - `told:<key>`, `tried:<key>`, `doing:<key>`: a telling was delivered; may have been, by a try that began then; somebody
   is at it now, under a name of this one try
+- `places` (set): those that may have messages in the task queue
 - `pause:<place>`: a place has asked for quiet
 - `rows:<place>:<sheet>` (hash), `order:..` (sorted set): rows on their way to a sheet; when each telling was made
 - `sheets` (set), `flush:..`: the sheets that have such rows; somebody will take them there
@@ -21,11 +22,13 @@ The records themselves lie in each site's list `alerts` (see the spool). All els
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any, cast
 
 from oceanus.spool import Client, key, list_key, text, translated
 
 PREFIX = "oceanus:alerts:"
+TASKS = "oceanus:tasks"  # the task queue's own keys
 KEPT_MS = 3 * 86_400_000  # a telling is not delivered twice within
 DOING_MS = 40_000  # more than a delivery may take
 MINUTE_MS = 60_000
@@ -425,6 +428,22 @@ class Alerts:
         """Note how a try ended; after a clear failure the next one is a first one again."""
         self._run(_END, _marks(telling), [owner, int(told), int(unclear), KEPT_MS])
 
+    def note_place(self, place: str) -> None:
+        """Note that a place may have messages."""
+        with translated():
+            self._client.sadd(f"{PREFIX}places", place)
+
+    def messages(self) -> dict[str, int]:
+        """Return how many messages each place has in the task queue, those that are tried again among them."""
+        with translated():
+            places = sorted(text(name) for name in self._client.smembers(f"{PREFIX}places"))
+            asked = self._client.pipeline(transaction=False)
+            for place in places:
+                asked.hlen(f"{TASKS}:{place}.msgs")
+                asked.hlen(f"{TASKS}:{place}.DQ.msgs")
+            counts = [int(count) for count in asked.execute()]
+        return {place: sum(pair) for place, pair in zip(places, batched(counts, 2, strict=True), strict=True)}
+
     def pause(self, place: str, seconds: float) -> None:
         """Leave a place alone for a while, as it has asked."""
         with translated():
@@ -504,6 +523,16 @@ class Alerts:
     def retry(self, tellings: Sequence[str]) -> int:
         """Let dead letters be tried once more; return how many were there."""
         return int(cast(int, self._run(_RETRY, [f"{PREFIX}failed", f"{PREFIX}again"], tellings))) if tellings else 0
+
+    def drop(self, tellings: Sequence[str]) -> int:
+        """Forget dead letters; return how many were there."""
+        with translated():
+            return int(self._client.hdel(f"{PREFIX}failed", *tellings)) if tellings else 0
+
+    def count_failed(self) -> int:
+        """Return how many dead letters there are."""
+        with translated():
+            return int(self._client.hlen(f"{PREFIX}failed"))
 
     def again(self) -> list[tuple[bytes, Mapping[str, Any]]]:
         """Return the dead letters that are to be tried once more, until each is forgotten."""

@@ -35,10 +35,16 @@ class _Loader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            if not isinstance(key, Hashable):
+                raise _error("a text that begins with { or [ must stand in quotes", key_node)
+            if key in seen:
+                raise _error(f"{key!r} is given twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _error(sentence: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, sentence, node.start_mark)
 
 
 class Reader:

@@ -117,5 +117,9 @@ class TryAgainError(TellError):
         self.unclear = unclear
 
 
+class NotATellingError(OceanusError):
+    """What another process has written is no telling of this release."""
+
+
 class RefusedError(TellError):
     """It will never take this message as it is: set it aside with the reason, for a person."""

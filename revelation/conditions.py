@@ -130,10 +130,19 @@ class _Compiler:
     def operator(self, word: Any, operand: Any, name: str, place: str) -> _Part:
         if word not in _OPERATORS:
             return self.wrong(place, f"{_short(word)} is not known here; known: {_KNOWN}")
+        if word in ("equals", "in"):
+            self.check_case(operand if isinstance(operand, list) else [operand], name, place)
         try:
             return _OPERATORS[word](operand, self.names.kinds(name))
         except ValueError as exc:
             return self.wrong(place, str(exc) if word == "equals" else f"{word}: {exc}")
+
+    def check_case(self, operands: list[Any], name: str, place: str) -> None:
+        """Keep a mistake for a text that no value can be, for its case: such as PAID of a field that is lowered."""
+        for text in operands:
+            changed = self.names.recased(name, text) if isinstance(text, str) else None
+            if changed is not None:
+                self.wrong(place, f"{_short(text)} can never be: the field is changed to {_short(changed)}")
 
 
 def _check_depth(depth: int) -> None:
@@ -306,6 +315,8 @@ def _check_single(operand: Any, kinds: frozenset[str]) -> None:
     else:
         raise ValueError(f"must be a text, a number, true or false, not {_short(operand)}; put a text into quotes")
     if not fits:
+        if isinstance(operand, bool):
+            raise ValueError("yes, no, on, off, true and false are no texts in YAML: put the text into quotes")
         held = " or ".join(sorted(kinds))
         raise ValueError(f"{_short(operand)} can never be: the field holds {held}; only texts stand in quotes")
 

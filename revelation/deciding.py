@@ -6,6 +6,7 @@ after a crash comes to the same names.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -83,6 +84,21 @@ def dropped(site: str, rules: Rules, before: int, now: int, now_us: int) -> Iter
                 key = f"dropped {now} of {site}:{place.name}"
                 shown = digests.dropped(action, place.kind)
                 yield _telling(key, rule.name, rules, site, shown, record, more, now_us)
+
+
+def again(telling: Telling, rules: Rules, now_us: int) -> Telling:
+    """Return a dead letter that is to be told once more: with the texts of the rule as it is now, where it still tells.
+
+    So a template that failed can be mended. A digest's texts are our own, and stay.
+    """
+    rule = rules.rules.get(telling.rule)
+    entries = {
+        f"{telling.key.rpartition(':')[0]}:{number}": entry for number, entry in enumerate(rule.tell if rule else ())
+    }
+    entry = entries.get(telling.key)
+    if entry is None or entry["to"] != telling.destination or ":held " in telling.key:
+        return replace(telling, made_us=now_us)
+    return replace(telling, action=entry, zone=rules.zone.key, made_us=now_us)
 
 
 def _rates(rule: Rule, seen: Seen, a_minute: int) -> Iterator[Rate]:

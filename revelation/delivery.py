@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from oceanus import records
 from oceanus.alerts import Alerts, Begun
-from oceanus.errors import OceanusError, RefusedError, TryAgainError
+from oceanus.errors import NotATellingError, OceanusError, RefusedError, TryAgainError
 from revelation import metrics
 from revelation.telling import Destination, Message, Table, Telling
 
@@ -83,10 +83,18 @@ class _Deliveries:
 
     def set_aside(self, telling: Telling, reason: str) -> None:
         """Make it a dead letter."""
+        self._set_aside(asdict(telling), reason)
+
+    def set_strange_aside(self, given: Mapping[str, Any], reason: str) -> None:
+        """Make a dead letter of what is no telling of this release."""
+        blank = {"key": secrets.token_hex(8), "rule": "", "destination": self._place, "record": {}}
+        self._set_aside(blank | dict(given), reason)
+
+    def _set_aside(self, told: dict[str, Any], reason: str) -> None:
         metrics.FAILED.labels(self._place).inc()
-        log.error("%s: %s could not be told and is set aside: %s", self._place, telling.key, reason)
-        if not self._alerts.fail(asdict(telling), reason, self._now_us()):
-            log.error("%s: too many lie aside: %s is lost", self._place, telling.key)
+        log.error("%s: %s could not be told and is set aside: %s", self._place, told["key"], reason)
+        if not self._alerts.fail(told, reason, self._now_us()):
+            log.error("%s: too many lie aside: %s is lost", self._place, told["key"])
 
     def abandon(self, sheet: str) -> None:
         """Make a dead letter of each row that waits for a sheet of a place that is no more."""
@@ -100,7 +108,14 @@ class _Deliveries:
 
     def _waiting(self, sheet: str, most: int) -> list["_Row"]:
         """Return the oldest rows that wait."""
-        return [_Row.read(text) for text in self._alerts.rows(self._place, sheet, most).values()]
+        found = []
+        for key, text in self._alerts.rows(self._place, sheet, most).items():
+            try:
+                found.append(_Row.read(text))
+            except NotATellingError as exc:  # or it would hold up its sheet
+                self.set_strange_aside({"key": key}, str(exc))
+                self._alerts.forget_rows(self._place, sheet, [key], told=False)
+        return found
 
     def _check_pause(self) -> None:
         pause_ms = self._alerts.paused_ms(self._place)
@@ -311,8 +326,9 @@ class _Row:
 
     @classmethod
     def read(cls, text: str) -> "_Row":
+        """Return what was kept as JSON; raises NotATellingError."""
         kept = json.loads(text)
-        return cls(Telling(**kept["telling"]), kept["row"])
+        return cls(Telling.read(kept["telling"]), kept["row"])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -327,12 +343,15 @@ class _Turn:
 
 @contextmanager
 def _surprises(place: str, name: str) -> Iterator[None]:
-    """Let what nobody thought of be tried again, which ends after a day, and leave it unclear."""
+    """Let what nobody thought of be tried again, which ends after a day, and leave it unclear.
+
+    It must neither be told for ever nor stop the others.
+    """
     try:
         yield
     except (OceanusError, LaterError):
         raise
-    except Exception as exc:  # a bug of ours or of a library: it must neither be told for ever nor stop the others
+    except BaseException as exc:  # a bug of ours or of a library, or dramatiq's time limit, which is no Exception
         log.exception("%s: %s was ended by a surprise", place, name)
         raise TryAgainError(f"{type(exc).__name__}: {exc}", unclear=True) from exc
 

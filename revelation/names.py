@@ -1,9 +1,9 @@
 """The names that mean something in a rule: fields of all its sites, members of their JSON, and `site`. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from oceanus.sites import Site
+from oceanus.sites import Field, Site
 
 _KINDS = {"INT64": "number", "FLOAT64": "number", "BOOL": "boolean"}
 _ANY = frozenset(("text", "number", "boolean"))
@@ -13,7 +13,9 @@ class Names:
     """What a rule for certain sites may name; without sites (for there was another mistake) it takes every name."""
 
     def __init__(self, sites: Iterable[Site]) -> None:
-        self._types = {site.name: types(site) for site in sites}
+        listed = list(sites)
+        self._types = {site.name: types(site) for site in listed}
+        self._fields = {site.name: {field.name: field for field in site.fields} for site in listed}
 
     def trouble(self, name: Any) -> str | None:
         """Return what is wrong with a name, in words; None for one that every site of the rule has."""
@@ -38,6 +40,12 @@ class Names:
             return frozenset(("text",))
         return frozenset(_KINDS.get(known[name], "text") for known in self._types.values()) or _ANY
 
+    def recased(self, name: str, text: str) -> str | None:
+        """Return what each site of the rule makes of a text's case in this field; None where one leaves it as it is."""
+        cased = {_case(fields[name])(text) if name in fields else text for fields in self._fields.values()}
+        changed = cased.pop() if len(cased) == 1 else text
+        return changed if changed != text else None
+
     def common(self) -> list[str]:
         """Return the fields that every site of the rule has, and `site`."""
         every = set.intersection(*map(set, self._types.values())) if self._types else set()
@@ -46,6 +54,12 @@ class Names:
     def any(self) -> set[str]:
         """Return the fields that at least one site of the rule has."""
         return set().union(*self._types.values())
+
+
+def _case(field: Field) -> Callable[[str], str]:
+    """Return what a field does to the case of a value."""
+    steps = [step for step in field.normal if step in (str.lower, str.upper)]
+    return steps[-1] if steps else str
 
 
 def types(site: Site) -> dict[str, str]:

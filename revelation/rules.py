@@ -188,14 +188,13 @@ class _Reader(declared.Reader):
         names = Names(sites)
         if "count" in given and "silence" in given:
             self.wrong(where, "count and silence together: make them two rules")
-        silence = self.mapping(given.get("silence"), f"{where}, silence", {*UNITS})
         return Rule(
             name=str(name),
             sites=tuple(site.name for site in sites),
             matches=self.condition(given, where, names),
             tell=self.tell(given.get("tell"), where, _Context(sites, places, "silence" in given)),
             counting=self.counting(given["count"], f"{where}, count", names) if "count" in given else None,
-            silence_seconds=self.seconds(silence, f"{where}, silence") if "silence" in given else 0,
+            silence_seconds=self.silence(given["silence"], f"{where}, silence") if "silence" in given else 0,
             limits=self.limits(given.get("limits"), f"{where}, limits", names),
             when=repr(given["when"]) if "when" in given else "",
         )
@@ -230,6 +229,12 @@ class _Reader(declared.Reader):
             seconds=self.seconds(given, where),
             by=self.name(given, where, names),
         )
+
+    def silence(self, body: Any, where: str) -> int:
+        if not isinstance(body, dict):
+            self.wrong(where, f"must be a time such as {{minutes: 15}}, not {body!r}")
+            return 1
+        return self.seconds(self.mapping(body, where, {*UNITS}), where)
 
     def limits(self, body: Any, where: str, names: Names) -> Limits:
         given = self.mapping(body, where, {"once", "a_minute", "a_minute_each"})
@@ -350,7 +355,8 @@ class _Reader(declared.Reader):
         """Return a time that is written in one of the units."""
         units = [unit for unit in UNITS if unit in given]
         if len(units) != 1:
-            self.wrong(where, "needs one of seconds, minutes, hours")
+            found = f", not {' and '.join(units)} together" if units else ""
+            self.wrong(where, f"needs one of seconds, minutes, hours{found}")
             return 1
         unit = units[0]
         return UNITS[unit] * self.whole(given, where, unit, (1, MOST_SECONDS // UNITS[unit]), 1)

@@ -21,15 +21,15 @@ from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed, Retry
 from dramatiq.middleware import Retries, TimeLimit
 
-from oceanus.errors import SpoolError, TryAgainError
+from oceanus.alerts import TASKS, Alerts
+from oceanus.errors import NotATellingError, SpoolError, TryAgainError
 from oceanus.spool import Client, text, translated
 from revelation.delivery import SHEET_SECONDS, AnyDelivery, Delivery, LaterError, SheetDelivery
 from revelation.telling import Telling
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "oceanus:tasks"
-HEARTBEATS = f"{NAMESPACE}:__heartbeats__"
+HEARTBEATS = f"{TASKS}:__heartbeats__"
 THREADS = 2  # of each place
 LIMIT_MS = 30_000  # of one delivery, shorter than `Alerts.begin` lends it
 LEAST_MS, MOST_MS = 1000, 300_000  # between two tries, growing, with jitter
@@ -114,7 +114,7 @@ class _Broker(RedisBroker):
         retries = Retries(min_backoff=LEAST_MS, max_backoff=MOST_MS, retry_when=lambda *_: True)
         super().__init__(
             client=client,
-            namespace=NAMESPACE,
+            namespace=TASKS,
             middleware=[_time_limit(), retries],
             heartbeat_timeout=HEARTBEAT_MS,
             maintenance_chance=MAINTENANCE,
@@ -154,7 +154,7 @@ class _Broker(RedisBroker):
                 self.client.zrem(HEARTBEATS, self.broker_id)
 
     def _acks(self, queue: str) -> str:
-        return f"{NAMESPACE}:__acks__.{self.broker_id}.{queue}"
+        return f"{TASKS}:__acks__.{self.broker_id}.{queue}"
 
 
 class Lane:
@@ -199,8 +199,13 @@ class Lane:
 
     def tell(self, told: str) -> None:
         """Deliver a telling, written as JSON: a task of dramatiq's."""
-        telling = Telling(**json.loads(told))
+        given = json.loads(told)
         with _retried():
+            try:
+                telling = Telling.read(given)
+            except NotATellingError as exc:
+                self._delivery.set_strange_aside(given, str(exc))
+                return
             if not isinstance(self._delivery, SheetDelivery):
                 self._delivery.deliver(telling)
                 return
@@ -229,6 +234,8 @@ class Lanes:
         gone_seconds: float = GONE_SECONDS,
     ) -> None:
         self._client, self._gone, self._history_seconds = client, gone, history_seconds
+        self._alerts = Alerts(client)
+        self._noted: set[str] = set()
         self._gone_at = time.monotonic() + gone_seconds
         self._started = False
         self._lanes = {place: Lane(place, one, client, history_seconds) for place, one in deliveries.items()}
@@ -254,7 +261,11 @@ class Lanes:
     def put(self, tellings: Iterable[Telling]) -> None:
         """Let each be delivered; raises SpoolError, then some may be on their way."""
         for telling in tellings:
-            self._lane(telling.destination).put(telling)
+            place = telling.destination
+            if place not in self._noted:
+                self._alerts.note_place(place)
+                self._noted.add(place)
+            self._lane(place).put(telling)
 
     def look(self, unflushed: Iterable[tuple[str, str]]) -> None:
         """See to what nobody else does: rows without a flush, and messages of places that are no more."""
@@ -262,8 +273,9 @@ class Lanes:
             self._lane(place).put_flush(sheet)
         if time.monotonic() >= self._gone_at:
             self._gone_at = time.monotonic() + LOOK_SECONDS
-            for place in sorted(_left(self._client) - set(self._lanes)):
-                self._lane(place)
+            for place, count in self._alerts.messages().items():
+                if count:
+                    self._lane(place)
 
     def _lane(self, place: str) -> Lane:
         """Return the lane of a place; one that alerts.yaml has no more gets one, which sets everything aside."""
@@ -296,10 +308,3 @@ def _retried() -> Iterator[None]:
         raise Retry(str(exc), delay=int(exc.seconds * 1000) + 1) from exc
     except (TryAgainError, SpoolError) as exc:
         raise Retry(str(exc)) from exc
-
-
-def _left(client: Client) -> set[str]:
-    """Return the places of which messages wait."""
-    with translated():
-        found = [text(name) for name in client.scan_iter(f"{NAMESPACE}:*.msgs", count=1000)]
-    return {name.removeprefix(f"{NAMESPACE}:").removesuffix(".msgs").removesuffix(".DQ") for name in found}

@@ -4,10 +4,11 @@ What travels through the task queue is a Telling; what a destination is given is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from oceanus.errors import NotATellingError
 from oceanus.records import time_us
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,6 +31,18 @@ class Telling:
     more: Mapping[str, Any]
     zone: str
     made_us: int
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> "Telling":
+        """Return the telling that another process has written, of this release or of one before or after.
+
+        Members of a later release are passed over; raises NotATellingError where one is missing.
+        """
+        known = [one.name for one in fields(cls)]
+        missing = [name for name in known if name not in given]
+        if missing:
+            raise NotATellingError(f"no telling that this release knows: {', '.join(missing)} is missing")
+        return cls(**{name: given[name] for name in known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

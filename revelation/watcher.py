@@ -13,7 +13,14 @@ from typing import Protocol
 
 from oceanus import records
 from oceanus.alerts import MINUTE_MS, Alerts, Match
-from oceanus.errors import ClaimChangedError, NotARecordError, SpoolError, SpoolRefusedError, WriterGoneError
+from oceanus.errors import (
+    ClaimChangedError,
+    NotARecordError,
+    NotATellingError,
+    SpoolError,
+    SpoolRefusedError,
+    WriterGoneError,
+)
 from oceanus.records import Record
 from oceanus.spool import Claim, Holder, Spool
 from revelation import deciding, metrics
@@ -29,7 +36,7 @@ BEAT_SECONDS = 1.0
 DIGEST_SECONDS = 1.0  # between two looks for what is to be summed up, and for silence
 DROPPED_SECONDS = 60.0
 WARN_SECONDS = 10.0  # between two warnings of one site, or of Redis as a whole
-LATE_SECONDS = 60.0  # after trouble with Redis, in which arms' journal brings what came meanwhile: nothing is silent
+LATE_SECONDS = 60.0  # after a start, or trouble with Redis: arms' journal brings what came meanwhile; nothing is silent
 
 
 class Tasks(Protocol):
@@ -53,6 +60,7 @@ class Watcher:
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         held_ms: int = MINUTE_MS,
+        late_seconds: float = LATE_SECONDS,
     ) -> None:
         self.rules = rules
         self.tasks = tasks
@@ -63,10 +71,12 @@ class Watcher:
         self._clock = clock
         self._now_us = now_us
         self._held_ms = held_ms
+        self._late_seconds = late_seconds
         self._holders: dict[str, Holder] = {}
         self._kept: set[str] = set()  # sites whose claim was, or may be, not let go
         self._warns_at: dict[str, float] = {}
-        self._beats_at = self._digests_at = self._dropped_at = self._silence_at = 0.0
+        self._beats_at = self._digests_at = self._dropped_at = 0.0
+        self._silence_at = clock() + late_seconds  # Redis, too, may be new
 
     def step(self) -> bool:
         """Look once at every site; return whether there was a record. Trouble with Redis is told, and tried again."""
@@ -80,7 +90,7 @@ class Watcher:
                 self._sum_up()
         except SpoolError as exc:
             self._warn("Redis", "in trouble", exc)
-            self._silence_at = self._clock() + LATE_SECONDS
+            self._silence_at = self._clock() + self._late_seconds
             return False
         return bool(moved)
 
@@ -201,7 +211,10 @@ class Watcher:
     def _again(self) -> None:
         """Hand on dead letters that a person wants to be tried once more."""
         for raw, told in self._alerts.again():
-            self.tasks.put([Telling(**(dict(told) | {"made_us": self._now_us()}))])
+            try:
+                self.tasks.put([deciding.again(Telling.read(told), self.rules, self._now_us())])
+            except NotATellingError as exc:
+                self._alerts.fail(told, str(exc), self._now_us())
             self._alerts.forget_again(raw)
 
     def _digest(self) -> None:
@@ -218,10 +231,11 @@ class Watcher:
         """Tell of rules of silence whose sites were listened to for so long after the last match, and had none."""
         now_us = self._now_us()
         heard_ms = self._heard_ms(now_us // 1000)  # before `seen`: what is let go meanwhile was noted there
+        silences = {deciding.ear(rule): rule for rule in self.rules.rules.values() if rule.silence_seconds}
+        seen_ms = self._alerts.seen(silences, now_us // 1000)
         if self._clock() < self._silence_at:
             return
-        silences = {deciding.ear(rule): rule for rule in self.rules.rules.values() if rule.silence_seconds}
-        for ear, last_ms in self._alerts.seen(silences, now_us // 1000).items():
+        for ear, last_ms in seen_ms.items():
             rule = silences[ear]
             until_ms = min(heard_ms[site] for site in rule.sites)
             is_long = until_ms - last_ms >= rule.silence_seconds * 1000

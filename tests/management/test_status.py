@@ -4,11 +4,13 @@ import asyncio
 import io
 import json
 import time
+from types import SimpleNamespace
 
 from management import status
 from management.status import Journal, SiteStatus
 from oceanus import records
-from oceanus.spool import Look, Push, Pusher, connect_pusher
+from oceanus.alerts import Alerts
+from oceanus.spool import Look, Push, Pusher, connect, connect_pusher, key
 
 EMPTY = Journal(records=0, bytes=0, age_seconds=None)
 NOW_US = 1_800_000_000_000_000
@@ -78,7 +80,7 @@ def test_json_has_sites_total_and_arms():
     out = io.StringIO()
     one = status.site_status(look(queue=1), NOW_US)
 
-    status.show({"shop": one}, [], Journal(records=3, bytes=900, age_seconds=1.5), "json", out)
+    status.show({"shop": one}, [], Journal(records=3, bytes=900, age_seconds=1.5), None, "json", out)
 
     written = json.loads(out.getvalue())
     assert written["sites"]["shop"]["queue"] == written["total"]["queue"] == 1
@@ -88,7 +90,7 @@ def test_json_has_sites_total_and_arms():
 def test_table_marks_a_removed_site():
     out = io.StringIO()
 
-    status.show({"old": status.site_status(look(queue=1), NOW_US)}, ["old"], None, "table", out)
+    status.show({"old": status.site_status(look(queue=1), NOW_US)}, ["old"], None, None, "table", out)
 
     assert "old (not in sites.yaml)" in out.getvalue()
 
@@ -97,7 +99,7 @@ def test_table_has_no_boxes_and_long_ages_in_words():
     out = io.StringIO()
     old = SiteStatus(queue=1, claimed=2, failed=3, oldest_seconds=600, landed=1234567, last_seconds=2.26)
 
-    status.show({"shop": old}, [], EMPTY, "table", out)
+    status.show({"shop": old}, [], EMPTY, None, "table", out)
 
     assert out.getvalue().splitlines() == [
         "site   queue  claimed  failed  oldest   landed   last",
@@ -106,6 +108,22 @@ def test_table_has_no_boxes_and_long_ages_in_words():
         "total      1        2       3  10 min  1234567  2.3 s",
         "arms' journal: 0 beacons",
     ]
+
+
+def test_what_waits_to_be_told_is_counted(redis_server):
+    book = Alerts(connect(redis_server.settings))
+    shop = SimpleNamespace(name="shop", alerts=True)
+    redis_server.client().lpush(key("shop", "alerts"), b"one", b"two")
+    book.note_place("desk")
+    redis_server.client().hset("oceanus:tasks:desk.msgs", "1", "m")
+    redis_server.client().hset("oceanus:tasks:desk.DQ.msgs", "2", "m")
+    book.fail({"key": "paid:1:0"}, "refused", 1)
+
+    found = status.alerts(book, [shop, SimpleNamespace(name="blog", alerts=False)])
+
+    assert found == status.Told(records=2, messages=2, failed=1)
+    assert str(found) == ("2 records and 2 messages wait; 1 message could not be told: oceanus alerts failed list")
+    assert status.alerts(book, []) is None
 
 
 def test_stranded_records_are_told_in_singular_and_plural():

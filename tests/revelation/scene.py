@@ -55,7 +55,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.answers: list[Exception | Callable[[], None] | None] = []
+        self.answers: list[BaseException | Callable[[], None] | None] = []
         self.knows: bool | None = None
         self._lock = threading.Lock()
 
@@ -64,7 +64,7 @@ class Desk:
             answer = self.answers.pop(0) if self.answers else None
             if answer is None or getattr(answer, "unclear", False):
                 self.told.append(message.key)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         if answer:
             answer()

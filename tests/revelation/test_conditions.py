@@ -22,6 +22,7 @@ shapes:
     fields:
       dt: {from: clock, type: TIMESTAMP}
       evt: {from: query}
+      low: {from: query, normal: [strip, lower, {cut: 9}]}
       url: {from: query}
       n: {from: query, normal: [integer], type: INT64}
       f: {from: query, normal: [number], type: FLOAT64}
@@ -160,7 +161,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (None, "must be a mapping such as {evt: paid}, not None"),
     ({}, "must be a mapping such as {evt: paid}, not {}"),
     ("evt", "must be a mapping such as {evt: paid}, not 'evt'"),
-    ({"evnt": "paid"}, "'evnt' is no field of shop; known: b, dt, evt, f, jsn, n, rest, site, url"),
+    ({"evnt": "paid"}, "'evnt' is no field of shop; known: b, dt, evt, f, jsn, low, n, rest, site, url"),
     ({5: "paid"}, "5 is no field, and no member of one such as jsn.price"),
     ({"jsn..a": 1}, "'jsn..a' is no field, and no member of one such as jsn.price"),
     ({"evt.a": 1}, "'evt.a': evt holds no JSON at shop, so that it has no members"),
@@ -171,7 +172,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"evt": {"in": "paid"}}, "evt: in: must be a list of values, at least one, not 'paid'"),
     ({"evt": [["paid"]]}, "evt: in: must be a text, a number, true or false, not ['paid']; put a text into quotes"),
     ({"evt": {"is": 1}}, "evt: 'is' is not known here; known: equals, in, contains, matches, more_than,"),
-    ({"evt": True}, "evt: True can never be: the field holds text; only texts stand in quotes"),
+    ({"evt": True}, "evt: yes, no, on, off, true and false are no texts in YAML: put the text into quotes"),
     ({"n": "5"}, "n: '5' can never be: the field holds number; only texts stand in quotes"),
     ({"b": 1}, "b: 1 can never be: the field holds boolean; only texts stand in quotes"),
     ({"evt": math.nan}, "evt: must be a text, a number, true or false, not nan; put a text into quotes"),
@@ -451,3 +452,10 @@ def test_a_number_is_finite_and_as_exact_as_64_bits(value):
 
 def test_a_rule_without_a_condition_is_true_of_every_record():
     assert always(Seen({}, "shop"))
+
+
+@pytest.mark.parametrize("when", [{"low": "Paid"}, {"low": {"in": ["open", "PAID"]}}, {"low": {"not": "Paid"}}])
+def test_a_text_that_no_value_can_be_for_its_case_is_a_mistake(when: dict[str, Any]) -> None:
+    with pytest.raises(MisconfiguredError, match=r"'(Paid|PAID)' can never be: the field is changed to 'paid'"):
+        compiled(when, NAMES)
+    assert holds({"low": "paid", "evt": "Paid"}, {"low": "paid", "evt": "Paid"})

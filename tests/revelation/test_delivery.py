@@ -1,8 +1,9 @@
 """The delivery: a telling is told once, whatever its place answers, and what cannot be told is set aside."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -98,6 +99,20 @@ def test_what_ends_by_surprise_for_a_day_is_given_up(alerts, desk):
     delivery(alerts, desk, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).deliver(telling())
 
     assert [letter.reason for letter in alerts.failed()] == ["given up after a day: RuntimeError: a bug"]
+
+
+class Interrupt(BaseException):
+    """What dramatiq's time limit throws into a thread: no Exception."""
+
+
+def test_what_runs_into_the_time_limit_is_tried_again_and_given_up_after_a_day(alerts, desk):
+    desk.answers = [Interrupt(), Interrupt()]
+
+    with pytest.raises(TryAgainError, match="Interrupt"):
+        delivery(alerts, desk).deliver(telling())
+    delivery(alerts, desk, NOW_US + int(GIVE_UP_SECONDS * 1e6) + 1).deliver(telling())
+
+    assert [letter.reason for letter in alerts.failed()] == ["given up after a day: Interrupt: "]
 
 
 def test_the_delay_is_measured_from_when_the_record_was_received(alerts, desk):
@@ -355,6 +370,22 @@ def test_rows_of_a_place_that_is_no_more_become_dead_letters(alerts, desk, monke
 
     assert {letter.telling["key"] for letter in alerts.failed()} == {"paid:1:0", "paid:2:0", "paid:3:0"}
     assert {letter.reason for letter in alerts.failed()} == {"alerts.yaml has this destination no more"}
+    assert alerts.rows("book", "paid", 9) == {}
+
+
+def test_a_row_of_a_release_that_is_not_ours_is_set_aside_and_holds_up_no_other(alerts):
+    book = Book()
+    sheet(alerts, book).wait(row(1))
+    later = asdict(row(2)) | {"colour": "red"}
+    alerts.add_row("book", "paid", "paid:2:0", json.dumps({"telling": later, "row": {"url": "2"}}), 2)
+    alerts.add_row("book", "paid", "paid:3:0", json.dumps({"telling": {"key": "paid:3:0"}, "row": {"url": "3"}}), 3)
+
+    sheet(alerts, book).flush("paid")
+
+    assert sorted(book.calls[0]) == ["1", "2"]
+    [letter] = alerts.failed()
+    assert (letter.telling["key"], letter.telling["destination"]) == ("paid:3:0", "book")
+    assert "rule" in letter.reason
     assert alerts.rows("book", "paid", 9) == {}
 
 

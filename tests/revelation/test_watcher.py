@@ -1,5 +1,7 @@
 """The watcher on a real Redis: each record of a site with rules is seen, and comes to the same tellings always."""
 
+from dataclasses import asdict, replace
+
 import pytest
 
 from oceanus import records
@@ -41,7 +43,7 @@ class House:
         made = record(0, **fields) | {"eid": records.mint(self.clock.us)}
         self.client.lpush(key("shop", "alerts"), records.encode(made))
 
-    def watcher(self, *some, held_ms: int = 60_000) -> Watcher:
+    def watcher(self, *some, held_ms: int = 60_000, late_seconds: float = 0) -> Watcher:
         return Watcher(
             rules(*some),
             ["shop", "mail"],
@@ -52,6 +54,7 @@ class House:
             clock=lambda: self.clock.now,
             now_us=lambda: self.clock.us,
             held_ms=held_ms,
+            late_seconds=late_seconds,
         )
 
     def _name(self) -> str:
@@ -385,7 +388,7 @@ def test_a_changed_condition_is_judged_from_its_change_and_the_same_one_goes_on(
 
 def test_after_trouble_with_redis_nothing_is_silent_for_a_minute(house):
     """arms' journal brings what came meanwhile."""
-    watcher = house.watcher(rule(), rule("quiet", sites=["mail"], silence_seconds=900))
+    watcher = house.watcher(rule(), rule("quiet", sites=["mail"], silence_seconds=900), late_seconds=60)
     watcher.step()
     house.push(1)
     house.heap.trouble = [SpoolUnclearError("away")]
@@ -399,6 +402,39 @@ def test_after_trouble_with_redis_nothing_is_silent_for_a_minute(house):
 
     assert early == []
     assert [name.split()[0] for name in house.heap.keys if "silence" in name] == ["quiet:silence"]
+
+
+def test_nothing_is_silent_in_the_first_minute_after_a_start(house):
+    """Redis, too, may have been away, and arms' journal not be empty yet."""
+    quiet = rule("quiet", silence_seconds=900)
+    house.watcher(quiet).step()
+    house.clock.on(901)
+    watcher = house.watcher(quiet, late_seconds=60)
+    house.run(watcher)
+    early = list(house.heap.keys)
+    house.clock.on(61)
+    house.run(watcher)
+
+    assert early == []
+    assert [name.split()[0] for name in house.heap.keys] == ["quiet:silence"]
+
+
+def test_a_dead_letter_is_tried_with_the_rule_as_it_is_now(house):
+    house.push(1)
+    house.run(house.watcher(rule()))
+    [telling] = house.heap.put_in
+    digest = replace(telling, key="paid:held 1795000000000:0")
+    for one in (telling, digest):
+        house.alerts.fail(asdict(one), "the template fails", 1)
+    house.alerts.fail({"key": "strange"}, "of another release", 1)
+    house.alerts.retry([telling.key, digest.key, "strange"])
+    mended = rule(tell=({"to": "desk", "text": "mended"},))
+
+    house.watcher(mended).step()
+
+    texts = {one.key: one.action["text"] for one in house.heap.put_in[1:]}
+    assert texts == {telling.key: "mended", digest.key: telling.action["text"]}
+    assert [letter.telling["key"] for letter in house.alerts.failed()] == ["strange"]
 
 
 def test_a_dead_letter_is_tried_once_more(house):
