@@ -23,6 +23,10 @@ class NotARecordError(OceanusError):
 # --- Redis
 
 
+class NewerFormatError(NotARecordError):
+    """A record of a release after ours: it stays where it is, for a process of that release."""
+
+
 class SpoolError(OceanusError):
     """Redis could not do it."""
 

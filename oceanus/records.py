@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from oceanus.errors import NotARecordError
+from oceanus.errors import NewerFormatError, NotARecordError
 
 FORMAT = 1
 DAY_US = 86_400_000_000
@@ -112,7 +112,8 @@ def encode(record: Record) -> bytes:
 def decode(raw: bytes, key: str = "eid") -> Record:
     """Return the record in a text; raises NotARecordError with a sentence for anything else.
 
-    `key` is the member that names it: `eid`, or `fid` for a failed record.
+    NewerFormatError, one of them, is for a good record that is not for this release. `key` is the member that names it:
+    `eid`, or `fid` for a failed record.
     """
     try:
         record = orjson.loads(raw)
@@ -120,8 +121,11 @@ def decode(raw: bytes, key: str = "eid") -> Record:
         raise NotARecordError(f"is not JSON: {exc}") from exc
     if not isinstance(record, dict):
         raise NotARecordError("is JSON, but no object")
-    if record.get("v") != FORMAT:
-        raise NotARecordError(f"has format version {record.get('v')!r}; this release reads {FORMAT}")
+    version = record.get("v")
+    if type(version) is int and version > FORMAT:
+        raise NewerFormatError(f"has format version {version}, and this release reads {FORMAT}")
+    if version != FORMAT:
+        raise NotARecordError(f"has format version {version!r}; this release reads {FORMAT}")
     if not isinstance(record.get(key), str) or not is_id(record[key]):
         raise NotARecordError(f"has no id ({key})")
     if is_named(record[key]) and type(record.get("received")) is not int:

@@ -1,14 +1,15 @@
 """Batches: which rows of a claim go to one table now, and what becomes of the others. Pure.
 
 One claim is one table is one append. Rows of another table, and what would make the append too large, go back to the
-list's old end; those of a table in trouble step aside; what is no record goes to the failed records.
+list's old end; those of a table in trouble step aside, and those of a newer release; what is no record goes to the
+failed records.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oceanus import ledger, records, tables
-from oceanus.errors import NotARecordError
+from oceanus.errors import NewerFormatError, NotARecordError
 from oceanus.ledger import Count, counts
 from oceanus.records import Failed, Record
 from oceanus.tables import Row, Table
@@ -21,7 +22,8 @@ KEEP, BACK, TRIED, ASIDE, FAILED, LANDED, REPEATED = "k", "b", "t", "w", "f", "l
 class Batch:
     """A claim, read: a flag for each row, and for those that are kept their records and rows, in the claim's order.
 
-    `undeclared` are members of kept records for which the table has no column: their rows are not complete.
+    `undeclared` are members of kept records for which the table has no column: their rows are not complete. `newer`
+    says what is wrong with a row that a newer release wrote, if there is one.
     """
 
     table: Table
@@ -31,6 +33,7 @@ class Batch:
     failed: list[Failed] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
     undeclared: frozenset[str] = frozenset()
+    newer: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -47,6 +50,7 @@ class _Read:
     record: Record | None = None
     row: Row | None = None
     reason: str = ""
+    is_newer: bool = False
 
 
 def read(
@@ -59,12 +63,14 @@ def read(
     *,
     strict: Callable[[str], bool] = lambda path: False,
     aside: Callable[[str], bool] = lambda path: False,
+    newer: str = ASIDE,
 ) -> Batch | None:
     """Sort a claim's rows (newest first) into a batch for the table of the oldest; None if there is nothing to write.
 
     Where nothing can be written, but rows are there, the batch has no records and its flags say where they go.
     Both ask about a table's path: `strict`, whether a record with a member for which it has no column is set aside,
-    instead of named in `undeclared`; `aside`, whether the table is in trouble, so that its rows step aside.
+    instead of named in `undeclared`; `aside`, whether the table is in trouble, so that its rows step aside. `newer` is
+    the flag of rows that a newer release wrote.
     """
     if not raw_rows:
         return None
@@ -72,7 +78,7 @@ def read(
     away = {cell.table.path for cell in cells if cell.table is not None and aside(cell.table.path)}
     good = [cell for cell in cells if cell.table is not None and cell.table.path not in away]
     table = good[-1].table if good else None
-    flags = _flags(cells, table, max_bytes, away)
+    flags = _flags(cells, table, max_bytes, away, newer)
     bad = [cell for cell, flag in zip(cells, flags, strict=True) if flag == FAILED]
     kept = [cell for cell, flag in zip(cells, flags, strict=True) if flag == KEEP]
     return Batch(
@@ -86,6 +92,7 @@ def read(
         failed=[refused(site, cell.raw, cell.record, cell.reason, now_us) for cell in bad],
         # a failed record may have no eid, and was counted when it failed
         counts=counts(ledger.FAILED, [cell.record for cell in bad if cell.record is not None]) if key == "eid" else [],
+        newer=next((cell.reason for cell in cells if cell.is_newer), ""),
     )
 
 
@@ -108,13 +115,13 @@ def flags_of(total: int, marked: Mapping[int, object] | set[int], mark: str, oth
     return "".join(mark if place in marked else others for place in range(total))
 
 
-def _flags(cells: list[_Read], table: Table | None, max_bytes: int, away: set[str]) -> str:
+def _flags(cells: list[_Read], table: Table | None, max_bytes: int, away: set[str], newer: str) -> str:
     """Decide from the oldest row on, so that what is too much is what came last."""
     flags: list[str] = []
     size = 0
     for cell in reversed(cells):
         if cell.table is None:
-            flags.append(FAILED)
+            flags.append(newer if cell.is_newer else FAILED)
             continue
         if cell.table.path in away:
             flags.append(ASIDE)
@@ -128,6 +135,8 @@ def _flags(cells: list[_Read], table: Table | None, max_bytes: int, away: set[st
 def _read(raw: bytes, table_of: Callable[[Record], Table], key: str, strict: Callable[[str], bool]) -> _Read:
     try:
         record = records.decode(raw, key)
+    except NewerFormatError as exc:
+        return _Read(raw, reason=str(exc), is_newer=True)
     except NotARecordError as exc:
         return _Read(raw, reason=f"record: {exc}")
     table = table_of(record)

@@ -7,7 +7,8 @@ SIGKILL, and the next step (of this writer or of one that adopts it) goes on fro
 2. An unclear answer is repeated at the same offset; then `ALREADY_EXISTS` means that it had landed.
 3. Rows may go to another stream only after the old one is finalised, which also tells how many rows it took.
 4. Every script looks at owner and token: a command that comes late, from a writer that was adopted, changes nothing.
-5. Rows whose table is in trouble step aside, into the list `later`, where the site has other tables.
+5. Rows whose table is in trouble step aside, into the list `later`, where the site has other tables; those that a newer
+   release wrote do so always.
 """
 
 import logging
@@ -47,6 +48,7 @@ PATIENT = 20  # troubles in a row: about a quarter of an hour
 SUSPECT, FATAL = 3, 5  # writers that died with a row: from then on it is written alone; it is set aside
 IDLE_SECONDS = 86_400.0  # BigQuery forgets a stream after three days without traffic
 REST_SECONDS = 1.0
+TELL_SECONDS = 60.0  # between two lines about records of a newer release
 
 Known = Callable[[Source, Warehouse, Sequence[Record], int], set[str]]
 
@@ -85,11 +87,11 @@ class Drain:
         self._clock = clock
         self._now_us = now_us
         self._troubles = Troubles(clock)
-        self._adopts_from = 0.0
+        self._adopts_from = self._tells_newer_at = 0.0
         self._passed: dict[str, float] = {}
         self._used: dict[str, float] = {}
         self._tables: dict[str, Table] = {}
-        self._path = ANYTHING
+        self._path, self._comes_round = ANYTHING, False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -98,7 +100,7 @@ class Drain:
 
     def step(self) -> bool:
         """Move one batch on; return whether something was moved. Trouble is logged, and sets `waits_until`."""
-        self._path = ANYTHING
+        self._path, self._comes_round = ANYTHING, False
         try:
             moved = self._move()
         except WriterGoneError as exc:
@@ -330,6 +332,7 @@ class Drain:
             self._now_us(),
             strict=lambda path: self.source.list == "failed" or self._troubles.times(path) >= PATIENT,
             aside=lambda path: self.source.steps_aside and not claim.stream and self._troubles.waits(path),
+            newer=ASIDE if self.source.is_written_freely else BACK,
         )
         if batch is None:
             raise ClaimChangedError("the claim is empty")
@@ -344,6 +347,10 @@ class Drain:
         failed = [one.encode() for one in batch.failed]
         self._redis.sort(holder, claim.token, batch.flags, failed=failed, counts=counted)
         metrics.ASIDE.labels(self.source.site.name).inc(batch.flags.count(ASIDE))
+        self._comes_round |= BACK in batch.flags and bool(batch.newer)
+        if batch.newer and self._clock() >= self._tells_newer_at:
+            self._tells_newer_at = self._clock() + TELL_SECONDS
+            log.error("%s: a record %s: it waits for a newer r2bq", self.source, batch.newer)
         if failed:
             metrics.FAILED.labels(self.source.site.name).inc(len(failed))
             log.warning("%s: %d are no records: %s", self.source, len(failed), batch.failed[0].reason)
@@ -423,9 +430,9 @@ class Drain:
     # --- trouble
 
     def _moved_on(self) -> bool:
-        """Go on at once; but a second later in lists where rows come round again that cannot be written yet."""
+        """Go on at once; but a second later where rows come round again that cannot be written yet."""
         self.holds = False
-        return self._rest() if self.source.list in ("later", "resends") else True
+        return self._rest() if self._comes_round or self.source.list in ("later", "resends") else True
 
     def _rest(self) -> bool:
         self.waits_until = self._clock() + REST_SECONDS

@@ -20,17 +20,15 @@ def landed(claim: Claim, source: Source, warehouse: Warehouse, *, trust_count: b
     may be of rows that are not ours (`trust_count` false), the rows are looked up by their ids.
     """
     total = len(claim.rows)
+    found = decoded(claim.rows, source.key)
+    known = [record for record in found if record is not None]
+    if len(known) < total:  # nobody could count them as landed
+        raise WarehouseError(f"{claim.table}: the claim holds records of another release, which must recover it itself")
     taken = warehouse.writer.finalize(claim.stream)
     if trust_count and taken is not None and taken >= claim.offset + total:
         return set(range(total))
     if taken == claim.offset:
         return set()
-    found = decoded(claim.rows, source.key)
-    known = [record for record in found if record is not None]
-    if len(known) < len(found):
-        raise WarehouseError(
-            f"{claim.table}: the claim holds records of another release, which must look them up itself"
-        )
     times = [records.time_us(record["dt"]) for record in known]
     ids = [str(record[source.key]) for record in known]
     there = look_up(warehouse, claim.table, source, ids, (min(times), max(times)))

@@ -1,6 +1,7 @@
 """A source: one list of one site that is drained, and where its records go. Pure.
 
-`queue` holds what was accepted; `later` what stepped aside because its table is in trouble; `resends` what may have
+`queue` holds what was accepted; `later` what stepped aside because its table is in trouble or it is for a newer
+release; `resends` what may have
 been accepted before; `failed` what cannot be written to the site's table.
 """
 
@@ -31,11 +32,13 @@ class Source:
 
     @property
     def steps_aside(self) -> bool:
-        """Say whether its records go to several tables, so that those of one may step aside for the others.
+        """Say whether its records go to several tables, so that those of one may step aside for the others."""
+        return self.is_written_freely and self.site.table.is_daily
 
-        Not resends: in `later` they would be written unjudged.
-        """
-        return self.list in ("queue", "later") and self.site.table.is_daily
+    @property
+    def is_written_freely(self) -> bool:
+        """Say whether what waits for something may wait in `later`: not resends, which would be written unjudged."""
+        return self.list in ("queue", "later")
 
     def path(self, record: Record) -> str:
         """Return `dataset.table` of a record, by its own time."""

@@ -15,6 +15,7 @@ from oceanus import records
 from oceanus.alerts import MINUTE_MS, Alerts, Match
 from oceanus.errors import (
     ClaimChangedError,
+    NewerFormatError,
     NotARecordError,
     NotATellingError,
     SpoolError,
@@ -31,6 +32,7 @@ from revelation.telling import Telling
 log = logging.getLogger(__name__)
 
 SOURCE = "alerts"
+LET_GO, BACK = "l", "b"  # letters of the script SORT
 ROWS, MAX_BYTES = 500, 1_000_000
 BEAT_SECONDS = 1.0
 DIGEST_SECONDS = 1.0  # between two looks for what is to be summed up, and for silence
@@ -130,7 +132,7 @@ class Watcher:
         holder = Holder(site, SOURCE, writer, self._holders[site].writer)
         claim = self._spool.adopt(holder)
         if claim and claim.rows:
-            self._spool.sort(holder, claim.token, "b" * len(claim.rows))
+            self._spool.sort(holder, claim.token, BACK * len(claim.rows))
             log.warning("%s: %d records of a watcher that is no more are looked at again", site, len(claim.rows))
         if claim is not None:
             self._spool.forget(holder)
@@ -143,7 +145,7 @@ class Watcher:
         except SpoolRefusedError as exc:
             self._warn(site, "refused", exc)
 
-    def _warn(self, about: str, why: str, error: SpoolError) -> None:
+    def _warn(self, about: str, why: str, error: SpoolError | str) -> None:
         if self._clock() >= self._warns_at.get(about, 0.0):
             self._warns_at[about] = self._clock() + WARN_SECONDS
             log.warning("%s: %s; records wait in their lists: %s", about, why, error)
@@ -163,12 +165,18 @@ class Watcher:
     def _look(self, holder: Holder) -> bool:
         """Decide about some records of a site and let them go; return whether there was one."""
         claim = self._claim(holder)
-        if claim.rows:
-            decided = self._tell(holder.site, claim)
-            self._spool.sort(holder, claim.token, "l" * len(claim.rows))
-            self._alerts.let_go(decided)
+        if not claim.rows:
+            self._kept.discard(holder.site)
+            return False
+        read = [_read(raw) for raw in claim.rows]
+        flags = "".join(flag for flag, _ in read)
+        decided = self._tell(holder.site, [record for _, record in reversed(read) if record is not None])
+        self._spool.sort(holder, claim.token, flags)
+        self._alerts.let_go(decided)
         self._kept.discard(holder.site)
-        return bool(claim.rows)
+        if BACK in flags:
+            self._warn(holder.site, "some are of a newer release", "this one cannot read them")
+        return LET_GO in flags
 
     def _claim(self, holder: Holder) -> Claim:
         """Return what the claim holds if it was not let go, as while tasks are refused, lest it grow; else fill it."""
@@ -179,9 +187,8 @@ class Watcher:
         self._kept.add(holder.site)
         return self._spool.claim(holder, ROWS, MAX_BYTES)
 
-    def _tell(self, site: str, claim: Claim) -> list[Match]:
+    def _tell(self, site: str, found: Sequence[Record]) -> list[Match]:
         """Decide what a claim's records come to, oldest first, and hand it on; return what was decided about."""
-        found = [record for record in map(_record, reversed(claim.rows)) if record is not None]
         metrics.SEEN.labels(site).inc(len(found))
         rules = self.rules
         matched = list(matches(site, found, rules))
@@ -278,12 +285,15 @@ def matches(site: str, found: Iterable[Record], rules: Rules) -> Iterator[tuple[
                 yield rule, record, deciding.match(rule, seen, rules.a_minute)
 
 
-def _record(raw: bytes) -> Record | None:
+def _read(raw: bytes) -> tuple[str, Record | None]:
+    """Return what becomes of a text in the list, and the record in it that is to be looked at."""
     try:
-        return records.decode(raw)
+        return LET_GO, records.decode(raw)
+    except NewerFormatError:
+        return BACK, None
     except NotARecordError:
         log.warning("a text that is no record is passed over; r2bq makes it a failed record")
-        return None
+        return LET_GO, None
 
 
 def _received_ms(raw: bytes) -> int:

@@ -121,7 +121,7 @@ def test_a_record_goes_to_text_and_back(fields):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"v": 2}, "has format version 2; this release reads 1"),
+        ({"v": 2}, "has format version 2, and this release reads 1"),
         ({"v": None}, "has format version None; this release reads 1"),
         ({"eid": None}, "has no id (eid)"),
         ({"eid": 5}, "has no id (eid)"),

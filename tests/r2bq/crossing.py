@@ -106,9 +106,8 @@ class OneBigQuery:
     def landed(self, path: str, name: str, ids: Sequence[str], first_us: int, last_us: int, timed: bool) -> set[str]:
         if path not in self.tables:
             raise TableMissingError(path)
-        return {
-            row[name] for row in self.rows[path] if row[name] in ids and (not timed or first_us <= row["dt"] <= last_us)
-        }
+        found = [row for row in self.rows[path] if row.get(name) in ids]
+        return {row[name] for row in found if not timed or first_us <= row["dt"] <= last_us}
 
     def _happens(self, name: str) -> None:
         self.meanwhile.pop(name, lambda: None)()

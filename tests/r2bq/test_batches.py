@@ -32,7 +32,7 @@ def read(rows: list[bytes], max_bytes: int = PLENTY) -> batches.Batch | None:
     return batches.read(rows, "shop", table_of, "eid", max_bytes, NOW_US, strict=lambda path: True)
 
 
-GARBAGE = st.binary(max_size=20) | st.just(b"{}") | st.just(raw(1, v=2)) | st.just(raw(1, other="no column"))
+GARBAGE = st.binary(max_size=20) | st.just(b"{}") | st.just(raw(1, v="1")) | st.just(raw(1, other="no column"))
 GOOD = st.builds(raw, st.integers(0, 2**32 - 1), st.integers(20, 22), tit=st.text(max_size=30))
 CLAIM = st.lists(GOOD | GARBAGE, min_size=1, max_size=30)
 
@@ -57,6 +57,20 @@ def test_every_row_gets_one_flag_and_those_set_aside_are_those_that_are_no_recor
     assert [one.raw for one in batch.failed] == [
         text.decode(errors="backslashreplace") for text in rows if not is_good(text)
     ]
+
+
+@given(st.lists(GOOD | GARBAGE | st.just(raw(1, v=2)), min_size=1, max_size=30))
+def test_rows_of_a_newer_release_step_aside_or_go_back_and_change_nothing_else(rows):
+    others = [text for text in rows if b'"v":2' not in text]
+    flags = "".join(batches.read(others, "shop", table_of, "eid", PLENTY, NOW_US).flags) if others else ""
+
+    for newer in ("w", "b"):
+        batch = batches.read(rows, "shop", table_of, "eid", PLENTY, NOW_US, newer=newer)
+        assert [flag for flag, text in zip(batch.flags, rows, strict=True) if b'"v":2' in text] == [newer] * (
+            len(rows) - len(others)
+        )
+        assert "".join(flag for flag, text in zip(batch.flags, rows, strict=True) if b'"v":2' not in text) == flags
+        assert bool(batch.newer) == (len(others) < len(rows))
 
 
 @given(CLAIM, st.integers(1, 1500))

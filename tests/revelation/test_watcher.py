@@ -166,6 +166,20 @@ def test_what_is_no_record_is_passed_over(house):
     assert house.told == ["1"]
 
 
+def test_records_of_a_newer_release_wait_for_it_and_hold_up_nobody(house, caplog):
+    newer = records.encode(record(1)).replace(b'"v":1', b'"v":2')
+    house.client.lpush(key("shop", "alerts"), newer)
+    house.push(2)
+    watcher = house.watcher(rule())
+
+    watcher.step()
+
+    assert [one.record["url"] for one in house.heap.put_in] == ["2"]
+    assert watcher.step() is False
+    assert house.client.lrange(key("shop", "alerts"), 0, -1) == [newer]
+    assert "some are of a newer release" in caplog.text
+
+
 def test_what_was_held_back_is_told_in_one_digest_when_the_minute_is_over(house):
     house.push(*range(500))
     watcher = house.watcher(rule(limits=Limits(a_minute=4)), held_ms=0)
