@@ -17,6 +17,7 @@ import click
 
 from management import audit, check, replay, running, sql, status
 from management.alerts_commands import alerts, tail
+from management.doctor_commands import command as doctor
 from management.failed_commands import failed
 from management.telling import Bytes, progress
 from management.telling import say as _say
@@ -270,5 +271,6 @@ async def _send(
 
 
 oceanus.add_command(alerts)
+oceanus.add_command(doctor)
 oceanus.add_command(failed)
 oceanus.add_command(tail)

@@ -77,6 +77,11 @@ def names_warehouse(environ: Mapping[str, str]) -> bool:
     return _says(environ, "PROJECT_ID") or _says(environ, "BIGQUERY_EMULATOR_HOST")
 
 
+def names_redis(environ: Mapping[str, str]) -> bool:
+    """Say whether the environment names a Redis."""
+    return _says(environ, "REDIS_PD_SERVICE_HOST")
+
+
 def warehouse(environ: Mapping[str, str]) -> WarehouseSettings:
     """Return the warehouse that the environment names, else the one that `up` uses; raises MisconfiguredError."""
     if names_warehouse(environ):
@@ -86,14 +91,14 @@ def warehouse(environ: Mapping[str, str]) -> WarehouseSettings:
 
 def redis(environ: Mapping[str, str]) -> RedisSettings:
     """Return the Redis that the environment names, else the one that `up` uses; raises MisconfiguredError."""
-    if _says(environ, "REDIS_PD_SERVICE_HOST"):
+    if names_redis(environ):
         return read(RedisSettings, environ)
     return read(RedisSettings, {**_set(environ), **find(environ).environ})
 
 
 def arms_metrics(environ: Mapping[str, str]) -> str | None:
     """Return where arms tells its numbers; None for a target of the environment, which names no arms."""
-    return None if _says(environ, "REDIS_PD_SERVICE_HOST") else find(environ).arms_metrics
+    return None if names_redis(environ) else find(environ).arms_metrics
 
 
 def sites_file(environ: Mapping[str, str]) -> str:

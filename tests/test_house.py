@@ -45,6 +45,7 @@ PURE = (
     "arms/quota.py",
     "management/accesslog.py",
     "management/again.py",
+    "management/doctor.py",
     "management/failed.py",
     "oceanus/audit.py",
     "oceanus/jsontext.py",

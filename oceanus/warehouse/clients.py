@@ -32,6 +32,7 @@ class Clients:
     location: str
     rest: bigquery.Client
     write: BigQueryWriteClient
+    credentials: Any = None
 
 
 def connect(settings: WarehouseSettings) -> Clients:
@@ -53,6 +54,7 @@ def connect(settings: WarehouseSettings) -> Clients:
         location=settings.location,
         rest=bigquery.Client(project=settings.project, credentials=credentials, location=settings.location),
         write=BigQueryWriteClient(credentials=credentials),
+        credentials=credentials,
     )
 
 
@@ -97,15 +99,16 @@ def _sentence(project: str, error: WarehouseError) -> str:
 
 def _local(settings: WarehouseSettings) -> Clients:
     address = settings.emulator if "://" in settings.emulator else f"http://{settings.emulator}"
+    anonymous = AnonymousCredentials()
     rest = bigquery.Client(
         project=settings.project,
-        credentials=AnonymousCredentials(),
+        credentials=anonymous,
         location=settings.location,
         client_options=ClientOptions(api_endpoint=address),
     )
     channel = grpc.insecure_channel(settings.storage_emulator.removeprefix("http://"))
     write = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
-    return Clients(project=settings.project, location=settings.location, rest=rest, write=write)
+    return Clients(project=settings.project, location=settings.location, rest=rest, write=write, credentials=anonymous)
 
 
 def _credentials(settings: WarehouseSettings) -> Any:

@@ -1,0 +1,221 @@
+"""The doctor's judgement: what was found at a target, what is wrong with it, and what helps. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from management.wording import age, counted
+from oceanus.sites import Site
+from table_manager.plan import CreateDataset, CreateTable, Plan
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+PROCESSES = ("arms", "r2bq", "table_manager", "revelation")
+# Redis 7.0: CONFIG GET of several names at once.
+OLDEST_REDIS = (7, 0)
+CLOCK_SECONDS = 1.0
+MEBI = 1 << 20
+_JOBS, _DATA = "bigquery.jobs.create", "bigquery.tables.getData"
+# What each process calls (docs/gke.md says which role gives it).
+PERMISSIONS: dict[str, tuple[str, ...]] = {
+    "arms": (),
+    "r2bq": (_JOBS, "bigquery.tables.get", _DATA, "bigquery.tables.updateData"),
+    "table_manager": (
+        _JOBS,
+        "bigquery.datasets.create",
+        "bigquery.tables.create",
+        "bigquery.tables.get",
+        _DATA,
+        "bigquery.tables.update",
+        "bigquery.tables.updateData",
+    ),
+    "revelation": (_JOBS, _DATA),
+}
+DAILY = "bigquery.tables.create"  # r2bq makes the tables of days that nobody made
+PROJECT_ONLY = (_JOBS, "bigquery.datasets.create")
+# cloud.google.com/bigquery/quotas#write-api-limits: what a project has unless Google gave it more.
+CONNECTIONS = {"US": 10_000, "EU": 10_000}
+CONNECTIONS_ELSEWHERE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at; a remedy where it is not ok."""
+
+    about: str
+    state: str
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisFacts:
+    """What a Redis tells of itself; `config` is None where CONFIG GET is refused, with `refusal` as its words."""
+
+    version: str
+    role: str
+    config: Mapping[str, str] | None
+    refusal: str
+    write_status: str
+    maxmemory: int
+    used_bytes: int
+    machine_bytes: int
+    ahead_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder of arms' journal: whether it can be written to, and what is free on its disk."""
+
+    path: str
+    trouble: str
+    free_bytes: int
+
+
+def of(about: str, lines: Iterable[str]) -> list[Finding]:
+    """Return what is wrong by lines that name the remedy themselves."""
+    return [Finding(about=about, state=WRONG, sentence=line) for line in lines]
+
+
+def redis(facts: RedisFacts, must: Mapping[str, str]) -> list[Finding]:
+    """Judge whether a Redis keeps what it acknowledges, as a configuration with `must` does, and has room for it."""
+    return [*_keeps(facts, must), *_room(facts), _clock(facts.ahead_seconds)]
+
+
+def _keeps(facts: RedisFacts, must: Mapping[str, str]) -> Iterator[Finding]:
+    version = tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2])
+    if version < OLDEST_REDIS:
+        yield _wrong("Redis", f"is of version {facts.version}", "use 7.0 or a later one, such as redis_pd")
+    if facts.role != "master":
+        yield _wrong("Redis", f"is a {facts.role}, which takes no writes", "set REDIS_PD_SERVICE_HOST to its master")
+    if facts.write_status != "ok":
+        yield _wrong("Redis", "its last write to the append-only file failed", "look at its disk: is it full?")
+    if facts.config is None:
+        sentence = f"does not say whether it keeps what it acknowledges ({facts.refusal}): arms will not push to it"
+        remedy = "allow CONFIG GET to this user; a managed Redis without appendfsync always voids the guarantee"
+        yield _wrong("Redis", sentence, remedy)
+        return
+    wrong = [name for name in must if facts.config.get(name) != must[name]]
+    for name in wrong:
+        there = f"{name} is {facts.config.get(name, 'unknown')}, must be {must[name]}"
+        remedy = f"{name} {must[name]} in its redis.conf (see redis_pd/redis.conf)"
+        yield _wrong("Redis", f"{there}: what it acknowledges could be lost, the guarantee is void", remedy)
+    if not wrong:
+        yield _ok("Redis", f"{facts.version} keeps what it acknowledges (appendfsync always, noeviction)")
+
+
+def _room(facts: RedisFacts) -> Iterator[Finding]:
+    if not facts.maxmemory:
+        remedy = "set maxmemory, so that pushes go to the journals instead (sizing: docs/guarantee.md)"
+        yield _warning("Redis", "has no maxmemory: a backlog can take all memory of its machine", remedy)
+        return
+    needed = 2 * facts.maxmemory + 256 * MEBI
+    if facts.machine_bytes < needed:
+        sentence = f"maxmemory is {facts.maxmemory // MEBI} MB on {facts.machine_bytes // MEBI} MB: the rewrite forks"
+        yield _warning("Redis", sentence, f"give it {needed // MEBI} MB, twice maxmemory and 256 MB")
+    percent = 100 * facts.used_bytes // facts.maxmemory
+    if percent >= 80:
+        remedy = "see oceanus status: what does not drain? More maxmemory, or another r2bq"
+        yield _warning("Redis", f"{percent} % of its maxmemory is used; when it is full, the journals fill", remedy)
+    else:
+        yield _ok("Redis", f"{percent} % of {facts.maxmemory // MEBI} MB is used")
+
+
+def _clock(ahead_seconds: float) -> Finding:
+    if abs(ahead_seconds) <= CLOCK_SECONDS:
+        return _ok("clock", f"agrees with that of Redis ({abs(ahead_seconds) * 1000:.0f} ms)")
+    side = "behind" if ahead_seconds > 0 else "ahead of"
+    sentence = f"is {age(abs(ahead_seconds))} {side} that of Redis: the times of records are wrong by as much"
+    return _warning("clock", sentence, "set both by NTP, such as chrony")
+
+
+def needed(processes: Iterable[str], sites: Iterable[Site]) -> set[str]:
+    """Return the permissions that these processes need for these sites."""
+    chosen = set(processes)
+    found = {one for process in chosen for one in PERMISSIONS[process]}
+    return found | ({DAILY} if "r2bq" in chosen and any(site.table.is_daily for site in sites) else set())
+
+
+def permissions(wanted: set[str], on_project: set[str], on_tables: set[str] | None) -> list[Finding]:
+    """Judge what is held; `on_tables` is None where no table stands that could be asked about."""
+    left = wanted - on_project
+    if on_tables is not None:
+        left -= on_tables
+    surely = sorted(left & set(PROJECT_ONLY)) if on_tables is None else sorted(left)
+    found = [_wrong("permissions", f"{one} is not given", _grant(one)) for one in surely]
+    unknown = sorted(left - set(surely))
+    if unknown:
+        sentence = f"{', '.join(unknown)}: not given on the project; on the dataset that shows when its tables stand"
+        found.append(_warning("permissions", sentence, "give them on the dataset, and ask again (see docs/gke.md)"))
+    return found or [_ok("permissions", f"all {len(wanted)} are given")]
+
+
+def _grant(permission: str) -> str:
+    where = "on the project" if permission in PROJECT_ONLY else "on the datasets"
+    return f"give this service account a role with it {where} (see docs/gke.md)"
+
+
+def tables(plans: Iterable[Plan]) -> list[Finding]:
+    """Judge what stands by what sites.yaml declares: what is missing is made, what cannot be mended is named."""
+    every = list(plans)
+    actions = [action for plan in every for action in plan.actions]
+    found = [
+        _warning("tables", refusal, "what sites.yaml declares and what stands differ: change one of them")
+        for plan in every
+        for refusal in plan.refusals
+    ]
+    made = [action for action in actions if isinstance(action, CreateDataset | CreateTable)]
+    changes = [action for action in actions if action not in made]
+    if made:
+        found.append(_ok("tables", f"table_manager will make {len(made)} of {len(every)} datasets and tables"))
+    found += [_ok("tables", f"table_manager will {change}") for change in changes]
+    return found or [_ok("tables", f"all {len(every)} datasets and tables stand as declared")]
+
+
+def connections(sites: Sequence[Site], location: str) -> Finding:
+    """Judge the one quota that grows with the sites: each r2bq may write to each table at the same time."""
+    most = CONNECTIONS.get(location.upper(), CONNECTIONS_ELSEWHERE)
+    processes = most // (len(sites) + 1)
+    sentence = f"{counted(len(sites), 'site')}: {counted(processes, 'r2bq')} at once stay within {most:,} connections"
+    if processes < 3:
+        return _warning("quotas", sentence, "ask Google for more (cloud.google.com/bigquery/quotas#write-api-limits)")
+    return _ok("quotas", f"{sentence} of the Storage Write API")
+
+
+def journal(folder: Folder | None, most_bytes: int) -> list[Finding]:
+    """Judge the folder of arms' journal; None where none is set."""
+    if folder is None:
+        sentence = "there is none: while Redis is away beacons are answered 503"
+        return [_warning("journal", sentence, "set JOURNAL_DIR to a folder on a disk that lasts")]
+    if folder.trouble:
+        remedy = "give it to the user that arms runs as"
+        return [_wrong("journal", f"JOURNAL_DIR={folder.path}: {folder.trouble}", remedy)]
+    free = f"{folder.free_bytes // MEBI:,} MB are free for up to {most_bytes // MEBI:,} MB"
+    if folder.free_bytes < most_bytes:
+        remedy = "a larger disk, or less in JOURNAL_MAX_BYTES"
+        return [_warning("journal", f"JOURNAL_DIR={folder.path}: only {free}", remedy)]
+    return [_ok("journal", f"JOURNAL_DIR={folder.path}: {free}")]
+
+
+def is_well(findings: Iterable[Finding]) -> bool:
+    """Say whether nothing is wrong; a warning is not."""
+    return all(one.state != WRONG for one in findings)
+
+
+def lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield a line for each finding, with its remedy below it."""
+    for one in findings:
+        yield f"{one.state:7}  {one.about}: {one.sentence}"
+        if one.remedy:
+            yield f"{'':7}  -> {one.remedy}"
+
+
+def _ok(about: str, sentence: str) -> Finding:
+    return Finding(about=about, state=OK, sentence=sentence)
+
+
+def _warning(about: str, sentence: str, remedy: str) -> Finding:
+    return Finding(about=about, state=WARNING, sentence=sentence, remedy=remedy)
+
+
+def _wrong(about: str, sentence: str, remedy: str) -> Finding:
+    return Finding(about=about, state=WRONG, sentence=sentence, remedy=remedy)
