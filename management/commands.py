@@ -19,6 +19,7 @@ from management import audit, check, replay, running, sql, status
 from management.alerts_commands import alerts, tail
 from management.doctor_commands import command as doctor
 from management.failed_commands import failed
+from management.migrate_commands import command as migrate
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
@@ -273,4 +274,5 @@ async def _send(
 oceanus.add_command(alerts)
 oceanus.add_command(doctor)
 oceanus.add_command(failed)
+oceanus.add_command(migrate)
 oceanus.add_command(tail)

@@ -47,6 +47,7 @@ PURE = (
     "management/again.py",
     "management/doctor.py",
     "management/failed.py",
+    "management/original.py",
     "oceanus/audit.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",
