@@ -1,6 +1,7 @@
 """`python -m arms`: check the settings and sites.yaml, then become gunicorn.
 
-`python -m arms --push-journal DIR` pushes what a journal folder holds whose arms is no more, and ends.
+`python -m arms --push-journal DIR` pushes what a journal folder holds whose arms is no more, and ends;
+`python -m arms --before-stop LEAST MOST` waits until the arms that runs here may be told to stop (`arms.leaving`).
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from arms import leaving
 from arms.journal import Journal
 from arms.store import Store
 from oceanus import settings, sites, worker
@@ -29,13 +31,23 @@ def main() -> None:
     """Check everything that can be checked before the first request, and start the server."""
     asked = argparse.ArgumentParser(prog="python -m arms", description="The collector; configured by environment.")
     asked.add_argument("--push-journal", metavar="DIR", help="push what an orphaned journal folder holds, and end")
-    folder = asked.parse_args().push_journal
+    asked.add_argument(
+        "--before-stop",
+        nargs=2,
+        type=float,
+        metavar=("LEAST", "MOST"),
+        help="wait LEAST seconds, and up to MOST until the journal of the arms that runs here is empty; exit 1 if not",
+    )
+    given = asked.parse_args()
+    folder = given.push_journal
     try:
         read = settings.read(ArmsSettings)
         sites.load(read.sites.file)
         check_folder("--push-journal", folder) if folder else check_folder("JOURNAL_DIR", read.journal_dir)
     except MisconfiguredError as exc:
         refuse_to_start("arms", exc)
+    if given.before_stop:
+        sys.exit(before_stop(read.port, *given.before_stop))
     if folder:
         sys.exit(asyncio.run(push_journal(read, Path(folder))))
     environ = settings.environment()
@@ -61,6 +73,14 @@ async def push_journal(read: ArmsSettings, folder: Path) -> int:
     await pusher.close()
     left = journal.records
     print(f"{records - left} records pushed from {folder}, {left} left", file=sys.stderr if left else sys.stdout)
+    return 1 if left else 0
+
+
+def before_stop(port: int, least: float, most: float) -> int:
+    """Wait until arms may be stopped; return the exit code: 1 if its journal is not empty by then."""
+    left = leaving.wait(lambda: leaving.ask(port), least, most)
+    if left:
+        print(f"{left} records are left in the journal, for the next arms on its volume", file=sys.stderr)
     return 1 if left else 0
 
 

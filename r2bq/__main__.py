@@ -29,7 +29,7 @@ def main() -> None:
         read = settings.read(R2bqSettings)
         worker.start_log(read.log)
         crew = build(read)
-        worker.serve_health(read.port, read.internal, lambda: time.monotonic() - crew.looked_at < STUCK_SECONDS)
+        worker.serve_health(read.port, read.internal, lambda: time.monotonic() - crew.turned_at < STUCK_SECONDS)
     except MisconfiguredError as exc:
         worker.refuse_to_start("r2bq", exc)
     stop = Stop().listen()

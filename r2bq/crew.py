@@ -6,6 +6,7 @@ The same loop gives the signs of life and finds writers to adopt.
 """
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ class Crew:
         self._removed_at = 0.0
         self._tells_from = 0.0
         self._stopping = False
-        self.looked_at = clock()
+        self.turned_at = clock()
 
     def step(self) -> bool:
         """Look once at all lists and start the drains that are due; return whether any was."""
@@ -73,8 +74,8 @@ class Crew:
                 self._tells_from = self._clock() + TELL_SECONDS
                 log.warning("Redis cannot be read, trying again: %s", exc)
             self._adopts_from = self._clock() + LEASE_MS / 1000  # leases lapsed meanwhile: let the living renew theirs
-            return False
-        self.looked_at = self._clock()
+            due = []
+        self.turned_at = self._clock()
         for drain in due:
             self._running[drain] = self._pool.submit(self._turn, drain)
         return bool(due)
@@ -113,6 +114,7 @@ class Crew:
         backlogs = self._redis.backlogs([drain.place for drain in asked])
         for drain, backlog in zip(asked, backlogs, strict=True):
             metrics.QUEUE.labels(*drain.place).set(backlog.length)
+            metrics.QUEUE_AGE.labels(*drain.place).set(self._age(drain, backlog))
         return list(zip(asked, backlogs, strict=True))
 
     def _tell_removed(self) -> None:
@@ -132,6 +134,11 @@ class Crew:
         batch = drain.source.site.batch
         rows, seconds = LATEST.get(drain.source.list, (batch.rows, batch.seconds))
         return backlog.length >= rows or self._waited(drain, backlog.oldest) >= seconds
+
+    def _age(self, drain: Drain, backlog: Backlog) -> float:
+        """Return for how many seconds the oldest record waits; 0 for none, and for what is no record."""
+        waited = self._waited(drain, backlog.oldest) if backlog.oldest is not None else 0.0
+        return max(0.0, waited) if math.isfinite(waited) else 0.0
 
     def _waited(self, drain: Drain, oldest: bytes) -> float:
         """Return the seconds since a record was received; what is no record has waited for ever."""

@@ -18,6 +18,11 @@ TROUBLES = Counter(
 )
 APPEND_SECONDS = Histogram("oceanus_r2bq_append_seconds", "Time of one append.", ["site"])
 QUEUE = Gauge("oceanus_r2bq_queue_records", "Records that wait in a list.", ["site", "list"])
+QUEUE_AGE = Gauge(
+    "oceanus_r2bq_queue_age_seconds",
+    "How long the oldest record of a list has waited; 0: none does.",
+    ["site", "list"],
+)
 FRESHNESS = Histogram(
     "oceanus_r2bq_freshness_seconds",
     "From the receive time of a record to the moment it is written.",

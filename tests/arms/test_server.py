@@ -168,6 +168,28 @@ def test_an_orphaned_journal_is_pushed_by_command(serve: Serve, own_redis: Redis
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+def test_before_its_stop_arms_is_waited_for_until_its_journal_is_empty(
+    serve: Serve, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "journal").mkdir()
+    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"))
+    own_redis.kill()
+    assert [server.swallow(uid=str(number)).status_code for number in range(5)] == [200] * 5
+    words = [sys.executable, "-m", "arms", "--before-stop", "0"]
+    environ = own_redis.environ | {"SITES_FILE": str(sites.SAMPLE), "PORT": str(server.port)}
+
+    without = subprocess.run([*words, "0.5"], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    own_redis.start()
+    with_redis = subprocess.run([*words, "60"], env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (without.returncode, without.stderr) == (
+        1,
+        "5 records are left in the journal, for the next arms on its volume\n",
+    )
+    assert (with_redis.returncode, with_redis.stderr) == (0, "")
+    assert uids(own_redis) == [str(number) for number in range(5)]
+
+
 def test_a_full_redis_fills_the_journal_and_loses_nothing(
     serve: Serve, own_redis: RedisProcess, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from oceanus import records, sites
 from oceanus.errors import SpoolUnclearError
 from oceanus.spool import LEASE_MS, Backlog, Holder
 from oceanus.tables import Naming
+from r2bq import metrics
 from r2bq.crew import LATEST, OTHERS_SECONDS, Crew
 from r2bq.source import Source
 
@@ -277,18 +278,50 @@ def test_a_drain_that_runs_adopts_nobody_until_it_is_idle():
     assert (while_running, ship.step()) == (["step"], [["adopt x"]])
 
 
-def test_a_redis_that_is_away_stops_nothing_and_is_not_life():
+def test_a_redis_that_is_away_stops_nothing_and_is_no_reason_to_end_this_process():
     ship = Ship(drain(holds=True))
     ship.spool.is_away = True
-    ship.clock.now += 5
+    ship.clock.now += 500
 
     heard = ship.step()
-    looked_at = ship.crew.looked_at
+    turned_at = ship.crew.turned_at
     ship.spool.is_away = False
     heard += ship.step()
 
     assert heard == [[], ["step"]]
-    assert (looked_at, ship.crew.looked_at) == (1000.0, 1005.0)
+    assert turned_at == 1500.0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "age"),
+    [
+        (NOTHING, 0.0),
+        (backlog(3, 42.0), 42.0),
+        (backlog(3, -5.0), 0.0),  # a clock that is ahead
+        (Backlog(length=1, oldest=b"no record"), 0.0),
+    ],
+)
+def test_the_age_of_the_oldest_waiting_record_is_told(waiting, age):
+    ship = Ship(drain())
+    place = ship.drains[0].place
+    ship.spool.waiting[place] = waiting
+
+    ship.step()
+
+    told = metrics.QUEUE_AGE.labels(*place)._value.get()
+    assert told == pytest.approx(age, abs=0.001)
+
+
+def test_the_age_of_a_list_that_was_emptied_is_0_again():
+    ship = Ship(drain())
+    place = ship.drains[0].place
+    ship.spool.waiting[place] = backlog(3, 42.0)
+    ship.step()
+    ship.spool.waiting[place] = NOTHING
+
+    ship.step()
+
+    assert metrics.QUEUE_AGE.labels(*place)._value.get() == 0
 
 
 def test_after_a_gap_of_redis_the_others_get_the_time_of_a_lease_to_show_life():
