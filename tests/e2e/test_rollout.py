@@ -117,11 +117,12 @@ class Load:
             url = f"http://127.0.0.1:{pod.port}/swallow/bizocean"
             try:
                 answer = httpx.get(url, params=GOOD | {"uid": str(number)}, timeout=20)
-                return "accepted" if answer.is_success else "refused"
             except httpx.ConnectError:
                 self.outcomes["tried again"] += 1
             except httpx.TransportError:
                 return "unanswered"
+            else:
+                return "accepted" if answer.is_success else "refused"
         return "refused"
 
 

@@ -4,6 +4,7 @@ RATE (1000) records a second for SECONDS (60) under 50 rules; a burst of BURST (
 AWAY (60) seconds; KILLS (20) at random moments. SEED fixes those.
 """
 
+import itertools
 import os
 import random
 import statistics
@@ -75,13 +76,19 @@ def _steady(rate: int, seconds: float) -> bool:
         twice = sum(count > 1 for count in stage.slack.times().values())
         print(
             f"steady: rate={rate} rules=50 records={arms.count} seen={_seen(stage):.0f} told={len(due)} twice={twice}"
-            f" cpu={busy:.2f} mb={memory[0]:.0f}..{max(memory):.0f} median_ms={1000 * statistics.median(waits):.0f}"
+            f" cpu={busy:.2f} mb={_fifths(memory)} median_ms={1000 * statistics.median(waits):.0f}"
             f" p99_ms={1000 * waits[int(len(waits) * 0.99)]:.0f}",
             flush=True,
         )
         return not twice and _seen(stage) == arms.count
 
     return _on_stage(FIFTY + PAID, play)
+
+
+def _fifths(memory: list[float]) -> str:
+    """Return the most megabytes of each fifth of the time: what grows shows in the last ones."""
+    places = [len(memory) * fifth // 5 for fifth in range(6)]
+    return "/".join(f"{max(memory[one : max(other, one + 1)]):.0f}" for one, other in itertools.pairwise(places))
 
 
 def _burst(burst: int) -> bool:
