@@ -93,6 +93,7 @@ def arguments(read: ArmsSettings) -> list[str]:
         "workers": read.workers,
         "keep-alive": KEEPALIVE_SECONDS,
         "graceful-timeout": read.grace_seconds,
+        "http-parser": "fast",
         "limit-request-line": REQUEST_LINE_BYTES,
         "log-level": read.log.level.lower(),
         "access-logfile": "",

@@ -62,6 +62,8 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
     """gunicorn's ASGI worker on such a loop."""
 
     def _setup_event_loop(self) -> None:
+        # gunicorn notes what the fast parser can on the class that asks first, and reads it from this one
+        ASGIProtocol._check_h1c_protocol_available()
         self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
 

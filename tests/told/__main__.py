@@ -72,7 +72,7 @@ def _steady(rate: int, seconds: float) -> bool:
         busy = (stage.use()[0] - before) / (time.monotonic() - cpu_at)
         due = {url for url in arms.answered if _is_told(url)}
         stage.until(lambda: set(stage.slack.times()) >= due, "all is told")
-        waits = sorted(at - arms.answered[url] for url, at in stage.slack.heard)
+        waits = sorted(at - arms.answered[url] for url, at in stage.slack.heard if url in due)
         twice = sum(count > 1 for count in stage.slack.times().values())
         print(
             f"steady: rate={rate} rules=50 records={arms.count} seen={_seen(stage):.0f} told={len(due)} twice={twice}"
