@@ -17,6 +17,7 @@ import click
 
 from management import audit, check, replay, running, sql, status
 from management.alerts_commands import alerts, tail
+from management.bench.commands import bench
 from management.doctor_commands import command as doctor
 from management.failed_commands import failed
 from management.migrate_commands import command as migrate
@@ -272,6 +273,7 @@ async def _send(
 
 
 oceanus.add_command(alerts)
+oceanus.add_command(bench)
 oceanus.add_command(doctor)
 oceanus.add_command(failed)
 oceanus.add_command(migrate)
