@@ -6,17 +6,20 @@
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
 # make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
+# make images every image as its Dockerfile says, without a Docker engine: installed, started, stopped; some minutes
+# make sbom   what is in each image, as CycloneDX in dist/
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost lint format lock clean debian
+.PHONY: up test chaos model outage told live cost images sbom lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
 RUNS ?= 400
 SEED ?=
 RECORDS ?= 5000000
+IMAGES := arms r2bq table_manager revelation management
 PIP_QUIET := --disable-pip-version-check --no-input
 
 up: $(VENV)/ready
@@ -44,10 +47,20 @@ chaos: $(VENV)/ready debian
 model: $(VENV)/ready debian
 	$(VENV)/bin/python -m tests.model --runs $(RUNS) $(if $(MUTATIONS),--mutations)
 
+images: $(VENV)/ready debian
+	IMAGES=all $(VENV)/bin/python -m pytest tests/images $(PYTEST_ARGS)
+
+sbom: $(VENV)/ready
+	@mkdir -p dist
+	for image in $(IMAGES); do \
+	  $(VENV)/bin/cyclonedx-py requirements --output-reproducible --output-file dist/$$image.cdx.json requirements/$$image.txt; \
+	done
+
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint Dockerfile redis_pd/Dockerfile
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .
@@ -86,14 +99,15 @@ debian:
 	  echo "Not here:$$missing (Debian: apt-get install$$missing); using the Valkey of .venv for Redis, and no wrong clock."; \
 	fi
 
-# One lock file for development with everything in it, and one for each process's image, all with the same versions.
+# One lock file for development with everything in it, one for each image, and one for what builds our wheel; all with the
+# same versions.
+LOCK := uv pip compile --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 lock:
-	uv pip compile setup.cfg --all-extras --python-version 3.13 --universal --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --quiet --upgrade --output-file requirements/develop.txt
-	for process in arms r2bq table_manager revelation; do \
-	  uv pip compile setup.cfg --extra $$process --constraint requirements/develop.txt --python-version 3.13 --universal \
-	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/$$process.txt; \
+	$(LOCK) setup.cfg --all-extras --upgrade --output-file requirements/develop.txt
+	for image in $(IMAGES); do \
+	  $(LOCK) setup.cfg --extra $$image --constraint requirements/develop.txt --output-file requirements/$$image.txt; \
 	done
+	echo setuptools | $(LOCK) - --constraint requirements/develop.txt --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
