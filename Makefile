@@ -6,17 +6,21 @@
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
 # make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
+# make images every image as its Dockerfile says, without a Docker engine: installed, started, stopped; some minutes
+# make install TO=/opt/oceanus/0.1.0   what one machine runs in production, from the lock files (docs/one-machine.md)
+# make sbom   what is in each image, as CycloneDX in dist/
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost lint format lock clean debian
+.PHONY: up test chaos model outage told live cost images install sbom lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
 RUNS ?= 400
 SEED ?=
 RECORDS ?= 5000000
+IMAGES := arms r2bq table_manager revelation management
 PIP_QUIET := --disable-pip-version-check --no-input
 
 up: $(VENV)/ready
@@ -44,10 +48,30 @@ chaos: $(VENV)/ready debian
 model: $(VENV)/ready debian
 	$(VENV)/bin/python -m tests.model --runs $(RUNS) $(if $(MUTATIONS),--mutations)
 
+images: $(VENV)/ready debian
+	IMAGES=all $(VENV)/bin/python -m pytest tests/images tests/machine $(PYTEST_ARGS)
+
+install:
+	@test -n "$(TO)" || { echo 'TO is not set: the folder to install into, such as /opt/oceanus/0.1.0' >&2; exit 1; }
+	@"$${PYTHON:-python3}" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 13))' || \
+	  { echo 'Python 3.13 or newer with venv is needed: make install PYTHON=/path/to/python3.13 TO=...' >&2; exit 1; }
+	"$${PYTHON:-python3}" -m venv --clear "$(TO)"
+	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --require-hashes -r requirements/build.txt
+	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --require-hashes --no-build-isolation $(IMAGES:%=-r requirements/%.txt)
+	rm -rf build
+	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps .
+
+sbom: $(VENV)/ready
+	@mkdir -p dist
+	for image in $(IMAGES); do \
+	  $(VENV)/bin/cyclonedx-py requirements --output-reproducible --output-file dist/$$image.cdx.json requirements/$$image.txt; \
+	done
+
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint Dockerfile redis_pd/Dockerfile
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .
@@ -72,28 +96,30 @@ $(VENV)/ready: requirements/develop.txt setup.cfg pyproject.toml
 	$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# What the tests need from Debian. Without root or apt-get they use the Valkey that .venv brings, and skip a wrong clock.
+# What the tests need from Debian. Without root or apt-get they use the Valkey that .venv brings, and skip what needs more.
 debian:
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v faketime >/dev/null || missing="$$missing faketime"; \
+	command -v nginx >/dev/null || test -x /usr/sbin/nginx || missing="$$missing nginx-light"; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing$$missing."; \
 	  apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null \
-	    || echo "Could not be installed:$$missing; using the Valkey of .venv for Redis, and no wrong clock."; \
+	    || echo "Could not be installed:$$missing; using the Valkey of .venv for Redis; some tests are skipped."; \
 	else \
-	  echo "Not here:$$missing (Debian: apt-get install$$missing); using the Valkey of .venv for Redis, and no wrong clock."; \
+	  echo "Not here:$$missing (Debian: apt-get install$$missing); using the Valkey of .venv for Redis; some tests are skipped."; \
 	fi
 
-# One lock file for development with everything in it, and one for each process's image, all with the same versions.
+# One lock file for development with everything in it, one for each image, and one for what builds our wheel; all with the
+# same versions.
+LOCK := uv pip compile --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 lock:
-	uv pip compile setup.cfg --all-extras --python-version 3.13 --universal --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --quiet --upgrade --output-file requirements/develop.txt
-	for process in arms r2bq table_manager revelation; do \
-	  uv pip compile setup.cfg --extra $$process --constraint requirements/develop.txt --python-version 3.13 --universal \
-	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/$$process.txt; \
+	$(LOCK) setup.cfg --all-extras --upgrade --output-file requirements/develop.txt
+	for image in $(IMAGES); do \
+	  $(LOCK) setup.cfg --extra $$image --constraint requirements/develop.txt --output-file requirements/$$image.txt; \
 	done
+	echo setuptools | $(LOCK) - --constraint requirements/develop.txt --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

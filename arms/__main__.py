@@ -44,6 +44,7 @@ def main() -> None:
         read = settings.read(ArmsSettings)
         sites.load(read.sites.file)
         check_folder("--push-journal", folder) if folder else check_folder("JOURNAL_DIR", read.journal_dir)
+        check_socket(read.listen_fd)
     except MisconfiguredError as exc:
         refuse_to_start("arms", exc)
     if given.before_stop:
@@ -60,6 +61,21 @@ def check_folder(name: str, folder: str) -> None:
     """Raise MisconfiguredError unless the folder, where one is named, can be written."""
     if folder and not (Path(folder).is_dir() and os.access(folder, os.W_OK)):
         raise MisconfiguredError([f"{name}={folder}: is no folder that can be written: make it, on a disk that lasts"])
+
+
+def check_socket(number: int) -> None:
+    """Raise MisconfiguredError unless the socket, where one is handed over, is one that listens."""
+    if number and not listens(number):
+        raise MisconfiguredError([f"LISTEN_FD={number}: is no listening socket: `oceanus up` sets it, nobody else"])
+
+
+def listens(number: int) -> bool:
+    """Say whether a descriptor is a listening socket."""
+    try:
+        with socket.socket(fileno=os.dup(number)) as handed:
+            return bool(handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 async def push_journal(read: ArmsSettings, folder: Path) -> int:
@@ -89,7 +105,7 @@ def arguments(read: ArmsSettings) -> list[str]:
     options = {
         "config": "python:arms.server",
         "worker-class": "arms.server.Worker",
-        "bind": f"{read.host}:{read.port}",
+        "bind": f"fd://{read.listen_fd}" if read.listen_fd else f"{read.host}:{read.port}",
         "workers": read.workers,
         "keep-alive": KEEPALIVE_SECONDS,
         "graceful-timeout": read.grace_seconds,

@@ -55,7 +55,8 @@ class Loop(uvloop.Loop):
             self.connections.add(connection)
             return connection
 
-        return await super().create_server(remembered, *args, **options)
+        # uvloop's own 100 would also cut short the line of those who wait while arms is started anew.
+        return await super().create_server(remembered, *args, backlog=self._worker.cfg.backlog, **options)
 
 
 class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
@@ -80,11 +81,16 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
             closing.cancel()
 
     async def _close_idle(self) -> None:
-        """Close connections without a request, again and again, as those with one become idle."""
+        """Close connections without a request, again and again, as those with one become idle.
+
+        One that has just come is about to send its request: only who is idle at a second look waits for nothing.
+        """
+        looked: set[Connection] = set()
         while True:
-            for connection in list(self.loop.connections):
-                if is_idle(connection):
-                    connection.transport.close()
+            idle = {connection for connection in list(self.loop.connections) if is_idle(connection)}
+            for connection in idle & looked:
+                connection.transport.close()
+            looked = idle
             await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -13,6 +13,8 @@ from oceanus.sites import SAMPLE
 LOOPBACK = "127.0.0.1"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 LOCAL_PROJECT = "local"
+# What systemd means for `up` itself: a child that saw it would take it for its own (gunicorn knows all of these).
+_OF_SYSTEMD = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET")
 SAMPLE_ALERTS = Path(str(files("revelation"))) / "sample_alerts.yaml"
 
 
@@ -28,7 +30,14 @@ class Layout:
     host: str
     ports: Mapping[str, int]
     own_redis: bool
+    redis_maxmemory: str
     own_bigquery: bool
+    emulator: str
+
+    @property
+    def is_google(self) -> bool:
+        """Say whether rows go to Google's BigQuery."""
+        return not self.own_bigquery and not self.emulator
 
     @property
     def url(self) -> str:
@@ -62,7 +71,9 @@ def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Lay
         host=host,
         ports={"arms": settings.port or free_port()} | {name: free_port() for name in inner},
         own_redis=not settings.redis_host,
+        redis_maxmemory=settings.redis_maxmemory,
         own_bigquery=not settings.project and not settings.emulator,
+        emulator=settings.emulator,
     )
 
 
@@ -87,7 +98,8 @@ def environment(plan: Layout, environ: Mapping[str, str], name: str, token: str)
         "TRUST_TOKEN": token,
         "PYTHONUNBUFFERED": "1",
     }
-    return with_defaults(environ) | own | _redis(plan) | _bigquery(plan)
+    given = {name: value for name, value in with_defaults(environ).items() if name not in _OF_SYSTEMD}
+    return given | own | _redis(plan) | _bigquery(plan)
 
 
 def program(plan: Layout, environ: Mapping[str, str], name: str, token: str, *arguments: str) -> Program:

@@ -1,7 +1,9 @@
 """`oceanus up`: the whole of oceanus on one machine, in the foreground.
 
-Start: Redis and BigQuery at once; arms as soon as Redis answers; the tables, then what keeps and what fills them.
+Start: Redis and BigQuery at once; arms as soon as Redis answers; the tables, then what keeps and what fills them. Where
+Google's BigQuery is away, arms takes beacons all the same, and the others are tried until it is back.
 Stop: arms first, so that nothing new comes; then what waits is written; then what writes it; then the stores.
+The socket on which arms listens is ours (or systemd's), so that who comes while arms is started anew waits for it.
 """
 
 import asyncio
@@ -12,21 +14,22 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
-from management import check, folder, leftovers, noise, parts, programs, running, status
+from management import check, folder, leftovers, noise, parts, programs, running, status, systemd
 from management.folder import Folder
 from management.programs import Layout
 from management.supervisor import DiedEarlyError, Program, Supervisor
 from management.uplog import Log, open_log
 from management.wording import counted
-from oceanus import sites
-from oceanus.errors import MisconfiguredError, SpoolError
-from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, read
+from oceanus import sites, warehouse
+from oceanus.errors import MisconfiguredError, SpoolError, WarehouseError
+from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, WarehouseSettings, read
 from oceanus.spool import Spool, connect
+from oceanus.warehouse.clients import why_away
 
 STOP_ORDER = ("r2bq", "revelation", "table_manager", "bigquery", "redis")
 LOOK_SECONDS = 0.1
@@ -37,6 +40,10 @@ SAY_SECONDS = 15.0
 SILENT_SECONDS = 2.0
 # One Ctrl-C can arrive twice, by way of make or timeout; only one after this is a second one.
 SAME_SECONDS = 0.5
+# Long enough for a no; who is away is only started anew until it is back.
+ASK_SECONDS = 5.0
+# Those who come while arms is started anew; the kernel allows 4,096 (net.core.somaxconn).
+BACKLOG = 4096
 LOG_FILE = "up.log"
 
 
@@ -50,18 +57,23 @@ async def up(environ: Mapping[str, str]) -> int:
     if mistakes:
         raise MisconfiguredError(mistakes)
     settings = read(UpSettings, environ)
-    plan = programs.layout(settings, read(ArmsSettings, programs.with_defaults(environ)).host, parts.free_port)
-    if not plan.data_dir.exists():
-        _check_port(plan)  # before the folder is made, which is then not left behind
+    host, door = read(ArmsSettings, programs.with_defaults(environ)).host, systemd.handed_over(settings, os.getpid())
+    if door is not None:
+        host, port, *_ = door.getsockname()
+        settings = replace(settings, port=port)
+    plan = programs.layout(settings, host, parts.free_port)
+    away = await asyncio.to_thread(_why_away, environ) if plan.is_google else None
+    if door is None and not plan.data_dir.exists():
+        door = _open(plan)  # before the folder is made, which is then not left behind
     plan.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open_log(plan.data_dir / LOG_FILE) as file:
-        log = Log(file, sys.stdout)
+        log = Log(file, sys.stdout, lambda: open_log(plan.data_dir / LOG_FILE))
         ours = await asyncio.to_thread(
             folder.take, plan.data_dir, settings.grace_seconds, lambda line: log.tell("up", line)
         )
         try:
-            _check_port(plan)  # only now: what a killed `up` left running may have listened there
-            return await _House(plan, settings, environ, ours, log).live(stop)
+            door = door or _open(plan)  # only now: what a killed `up` left running may have listened there
+            return await _House(plan, settings, environ, ours, door, away, log).live(stop)
         finally:
             ours.release()
 
@@ -94,8 +106,20 @@ class Stop:
 class _House:
     """All that one `oceanus up` runs."""
 
-    def __init__(self, plan: Layout, settings: UpSettings, environ: Mapping[str, str], ours: Folder, log: Log) -> None:
+    def __init__(
+        self,
+        plan: Layout,
+        settings: UpSettings,
+        environ: Mapping[str, str],
+        ours: Folder,
+        door: socket.socket,
+        away: WarehouseError | None,
+        log: Log,
+    ) -> None:
         self._plan = plan
+        self._settings = settings
+        self._door = door
+        self._away = away
         self._grace_seconds = float(settings.grace_seconds)
         self._environ = environ
         self._folder = ours
@@ -137,24 +161,33 @@ class _House:
         return None
 
     async def _keep(self, stop: asyncio.Event) -> None:
-        self._children.all_is_up()
-        self._ready = True
-        self._written()
+        self._go_on()
         for line in await asyncio.to_thread(self._stranded):
             self._log.tell("up", line)
         self._log.tell("up", f"sites file: {self._plan.sites_file}")
         self._log.tell("up", f"alerts file: {self._plan.alerts_file or 'none (ALERTS_FILE is not set)'}")
         self._log.tell("up", f"every line, also those not shown here: {self._plan.data_dir / LOG_FILE}")
         self._log.say(f"ready: {self._plan.url}")
+        systemd.tell(self._settings, "READY=1")
         await stop.wait()
+
+    def _go_on(self) -> None:
+        """From now on start again what ends, and let the other commands find us."""
+        self._children.all_is_up()
+        self._ready = True
+        self._written()
 
     async def _start_all(self) -> None:
         for store in await asyncio.to_thread(self._stores):
             await self._children.start(store)
         await self._until(self._redis_answers, "Redis")
-        await self._children.start(self._program("arms"))
+        await self._children.start(self._arms())
         await self._until(self._bigquery_listens, "BigQuery")
-        await self._children.once(self._program("table_manager", "--once"))
+        if self._away is None:
+            await self._children.once(self._program("table_manager", "--once"))
+        else:
+            self._log.tell("up", f"BigQuery is away: {self._away}; beacons are taken, and wait in Redis")
+            self._go_on()
         await self._children.start(self._program("r2bq"))
         await self._children.start(self._program("table_manager"))
         if self._plan.alerts_file:
@@ -165,8 +198,10 @@ class _House:
     async def _stop(self, hurried: asyncio.Event) -> None:
         if not self._children.running:
             return
+        systemd.tell(self._settings, "STOPPING=1")
         self._log.tell("up", "stopping: arms first, then what waits is written")
         await self._stop_arms(hurried)
+        self._door.close()
         if self._ready:
             await self._drain(hurried)
         for name in STOP_ORDER:
@@ -224,7 +259,9 @@ class _House:
     def _redis(self) -> parts.Command:
         server = parts.find_redis()
         self._folder.check_flavour(server.flavour)
-        return parts.redis_command(server, self._folder.redis, self._plan.ports["redis"])
+        return parts.redis_command(
+            server, self._folder.redis, self._plan.ports["redis"], maxmemory=self._plan.redis_maxmemory
+        )
 
     def _bigquery(self) -> parts.Command:
         ports = self._plan.ports
@@ -236,6 +273,11 @@ class _House:
         """Return a program that writes below DATA_DIR: it keeps the lock for as long as it lives."""
         keeps = (self._folder.lock,)
         return Program(name=name, words=command.words, environ=command.environ, keeps=keeps, hush=hush)
+
+    def _arms(self) -> Program:
+        """Return arms, which listens on our socket."""
+        arms, number = self._program("arms"), self._door.fileno()
+        return replace(arms, environ={**arms.environ, "LISTEN_FD": str(number)}, keeps=(number,))
 
     def _program(self, name: str, *arguments: str) -> Program:
         return programs.program(self._plan, self._environ, name, self._token, *arguments)
@@ -289,17 +331,25 @@ def _waiting(spool: Spool, sites_file: str) -> _Waiting:
     return _Waiting(drained, status.stranded(looks, declared))
 
 
-def _check_port(plan: Layout) -> None:
-    """Raise MisconfiguredError if nobody could listen on arms' port."""
+def _why_away(environ: Mapping[str, str]) -> WarehouseError | None:
+    """Return what keeps BigQuery from answering now; raises MisconfiguredError if a person has to act."""
+    chosen = read(WarehouseSettings, programs.with_defaults(environ))
+    return why_away(warehouse.connect(chosen), chosen.dataset, ASK_SECONDS)
+
+
+def _open(plan: Layout) -> socket.socket:
+    """Return a socket that listens on arms' port; raises MisconfiguredError if nobody can."""
     port = plan.ports["arms"]
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((plan.host, port))
-        except OSError as exc:
-            remedy = "stop what listens there, or set PORT to another one"
-            raise MisconfiguredError([f"PORT={port}: cannot listen there: {exc.strerror}; {remedy}"]) from exc
+    listener = socket.socket(socket.AF_INET6 if ":" in plan.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((plan.host, port))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        remedy = "stop what listens there, or set PORT to another one"
+        raise MisconfiguredError([f"PORT={port}: cannot listen there: {exc.strerror}; {remedy}"]) from exc
+    return listener
 
 
 async def _listens(port: int) -> bool:

@@ -3,6 +3,7 @@
 A line is in up.log even when nobody reads stdout any more. What is no news is only there.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -11,7 +12,7 @@ WIDEST_NAME = len("table_manager")
 
 
 def open_log(file: Path) -> TextIO:
-    """Open `file` to append to it; a large one of earlier runs is put aside as `<file>.1` first."""
+    """Open `file` to append to it; a large one is put aside as `<file>.1` first, in the place of an older one."""
     if file.exists() and file.stat().st_size > LARGEST_BYTES:
         file.replace(file.with_name(file.name + ".1"))
     return file.open("a", encoding="utf-8", buffering=1)
@@ -23,11 +24,13 @@ def prefixed(name: str, line: str) -> str:
 
 
 class Log:
-    """Writes every line twice: to whoever watches, and to the file."""
+    """Writes every line twice: to whoever watches, and to the file, which `again` opens anew when it is large."""
 
-    def __init__(self, file: TextIO, watched: TextIO) -> None:
+    def __init__(self, file: TextIO, watched: TextIO, again: Callable[[], TextIO] | None = None) -> None:
         self._file = file
         self._watched: TextIO | None = watched
+        self._again = again
+        self._written = 0
 
     def tell(self, name: str, line: str) -> None:
         """Write one line that `name` said."""
@@ -35,14 +38,21 @@ class Log:
 
     def keep(self, name: str, line: str) -> None:
         """Write one line that `name` said to the file alone."""
-        print(prefixed(name, line), file=self._file)
+        self._write(prefixed(name, line))
 
     def say(self, line: str) -> None:
         """Write one line as it is."""
-        print(line, file=self._file)
+        self._write(line)
         if self._watched is None:
             return
         try:
             print(line, file=self._watched, flush=True)
         except OSError:  # whoever read stdout has gone; that must not end what runs
             self._watched = None
+
+    def _write(self, line: str) -> None:
+        print(line, file=self._file)
+        self._written += len(line) + 1
+        if self._written > LARGEST_BYTES and self._again is not None:
+            self._file.close()
+            self._file, self._written = self._again(), 0

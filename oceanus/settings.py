@@ -5,6 +5,7 @@ line that names the variable. This is the only module that knows the environment
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -117,6 +118,13 @@ def hosts(value: str) -> frozenset[str]:
     return frozenset(value.lower().replace(",", " ").split())
 
 
+def memory(value: str) -> str:
+    """Take a size as redis.conf writes it: `512mb`, `2gb`, bytes; or nothing."""
+    if value and not re.fullmatch(r"[1-9]\d*([kmg]b?)?", value.lower()):
+        raise ValueError("must be a size such as 512mb or 2gb")
+    return value.lower()
+
+
 def dataset(value: str) -> str:
     """Take a BigQuery dataset name: letters, digits, underscores; up to 1,000, of which `_failed` takes seven."""
     if not value.replace("_", "").isalnum() or not value.isascii() or len(value) > 1000:
@@ -183,6 +191,9 @@ class ArmsSettings:
     sites: SitesSettings
     host: str = var("LISTEN_ADDRESS", "0.0.0.0", required, "address to listen on")  # noqa: S104 - a container's only way out
     port: int = var("PORT", "8080", port, "port to listen on")
+    listen_fd: int = var(
+        "LISTEN_FD", "0", natural, "number of a listening socket that arms is started with; 0: it opens its own"
+    )
     workers: int = var("WORKERS", "1", positive, "gunicorn worker processes")
     trusted_proxies: int = var("TRUSTED_PROXIES", "0", natural, "hops in front whose X-Forwarded-For is believed")
     trust_token: str = var("TRUST_TOKEN", "", text, "what a trusted caller sends as `Authorization: Bearer`")
@@ -293,8 +304,12 @@ class UpSettings:
     dataset: str = var("DATA_SET", "oceanus", dataset, "dataset of the sites' tables")
     emulator: str = var("BIGQUERY_EMULATOR_HOST", "", text, "a local BigQuery that runs already")
     redis_host: str = var("REDIS_PD_SERVICE_HOST", "", text, "a Redis that runs already")
+    redis_maxmemory: str = var("REDIS_MAXMEMORY", "", memory, "ceiling of our own Redis; empty: that of redis.conf")
     trust_token: str = var("TRUST_TOKEN", "", text, "empty: one is minted into DATA_DIR")
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+    listen_fds: int = var("LISTEN_FDS", "0", natural, "set by systemd: how many sockets it hands over")
+    listen_pid: int = var("LISTEN_PID", "0", natural, "set by systemd: to which process")
+    notify_socket: str = var("NOTIFY_SOCKET", "", text, "set by systemd: where it hears that all is up")
 
 
 def read[S](group: type[S], environ: Mapping[str, str] | None = None) -> S:

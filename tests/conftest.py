@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,6 +63,20 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]", seconds: float 
                 return
         time.sleep(0.02)
     raise AssertionError(f"{process.args} does not listen on {port} after {seconds} s")
+
+
+def handed_over(listener: socket.socket, words: list[str]) -> list[str]:
+    """Return `words` as systemd starts them with a socket: it is descriptor 3, and meant for that very process.
+
+    Give the listener's descriptor to the new process (`pass_fds`).
+    """
+    lines = (
+        "import os, sys\n"
+        "os.dup2(int(sys.argv[1]), 3)\n"
+        "os.environ |= {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n"
+        "os.execv(sys.argv[2], sys.argv[2:])\n"
+    )
+    return [sys.executable, "-c", lines, str(listener.fileno()), *words]
 
 
 def end(process: "subprocess.Popen[bytes]", seconds: float = 20) -> int:

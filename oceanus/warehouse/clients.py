@@ -17,10 +17,11 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 from google.oauth2 import service_account
 
-from oceanus.errors import MisconfiguredError, WarehouseError
+from oceanus.errors import MisconfiguredError, WarehouseBusyError, WarehouseError, WarehouseUnclearError
 from oceanus.settings import WarehouseSettings
 from oceanus.warehouse.failures import translated
 
+ASK_SECONDS = 20.0
 _SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
 
 
@@ -60,10 +61,23 @@ def connect(settings: WarehouseSettings) -> Clients:
 
 def check(clients: Clients, dataset: str) -> None:
     """Ask BigQuery free questions; raises MisconfiguredError with a line that says what to do."""
+    away = why_away(clients, dataset)
+    if away:
+        raise MisconfiguredError([_sentence(clients.project, away)]) from away
+
+
+def why_away(clients: Clients, dataset: str, seconds: float = ASK_SECONDS) -> WarehouseError | None:
+    """Ask BigQuery free questions for up to `seconds` each; return what keeps it from answering now, if anything does.
+
+    Raises MisconfiguredError if a person has to act: no right, no such project, another location.
+    """
     try:
-        _agree(clients, dataset, _location(clients, dataset))
+        _agree(clients, dataset, _location(clients, dataset, seconds))
+    except (WarehouseUnclearError, WarehouseBusyError) as exc:
+        return exc
     except WarehouseError as exc:
         raise MisconfiguredError([_sentence(clients.project, exc)]) from exc
+    return None
 
 
 def check_location(clients: Clients, dataset: str) -> None:
@@ -72,7 +86,7 @@ def check_location(clients: Clients, dataset: str) -> None:
     A BigQuery that does not answer is no mistake here: whoever asks it next says so.
     """
     with suppress(WarehouseError):
-        _agree(clients, dataset, _location(clients, dataset))
+        _agree(clients, dataset, _location(clients, dataset, ASK_SECONDS))
 
 
 def _agree(clients: Clients, dataset: str, location: str | None) -> None:
@@ -81,14 +95,14 @@ def _agree(clients: Clients, dataset: str, location: str | None) -> None:
         raise MisconfiguredError([sentence])
 
 
-def _location(clients: Clients, dataset: str) -> str | None:
+def _location(clients: Clients, dataset: str, seconds: float) -> str | None:
     """Return where the dataset is; None if it is not made yet. Raises WarehouseError."""
-    retry = DEFAULT_RETRY.with_timeout(20)
+    retry = DEFAULT_RETRY.with_timeout(seconds)
     with translated():
         try:
-            return str(clients.rest.get_dataset(f"{clients.project}.{dataset}", timeout=20, retry=retry).location)
+            return str(clients.rest.get_dataset(f"{clients.project}.{dataset}", timeout=seconds, retry=retry).location)
         except NotFound:
-            list(clients.rest.list_datasets(max_results=1, timeout=20, retry=retry))
+            list(clients.rest.list_datasets(max_results=1, timeout=seconds, retry=retry))
             return None
 
 

@@ -46,7 +46,7 @@ class Up:
 
     def start(self) -> None:
         """Start it and read its log up to `ready:`."""
-        self.process = subprocess.Popen([OCEANUS, "up"], env=self.environ, stdout=subprocess.PIPE, text=True)
+        self.process = self.popen()
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -55,6 +55,10 @@ class Up:
                 self._follow()
                 return
         raise AssertionError("it ended before ready:\n" + "\n".join(self.lines[-30:]))
+
+    def popen(self) -> "subprocess.Popen[str]":
+        """Start the process."""
+        return subprocess.Popen([OCEANUS, "up"], env=self.environ, stdout=subprocess.PIPE, text=True)
 
     def _follow(self) -> None:
         """Leave its log to a file, which it writes itself, and keep its pipe from filling."""

@@ -42,6 +42,19 @@ def test_the_file_has_every_line_when_nobody_reads_stdout():
     assert file.getvalue() == "one\ntwo\n"
 
 
+def test_a_log_that_becomes_large_is_put_aside_while_it_is_written(tmp_path):
+    file = tmp_path / "up.log"
+    log = Log(open_log(file), Closed(), lambda: open_log(file))
+    for _ in range(12):
+        log.say("x" * (LARGEST_BYTES // 10))
+
+    log.say("the last")
+
+    assert (tmp_path / "up.log.1").stat().st_size > LARGEST_BYTES
+    assert file.read_text().splitlines()[-1] == "the last"
+    assert len(file.read_text().splitlines()) == 3
+
+
 def test_a_large_log_is_put_aside(tmp_path):
     file = tmp_path / "up.log"
     file.write_bytes(b"x" * (LARGEST_BYTES + 1))
