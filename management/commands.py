@@ -18,6 +18,7 @@ import click
 from management import audit, check, replay, running, sql, status
 from management.alerts_commands import alerts, tail
 from management.failed_commands import failed
+from management.k8s_commands import group as k8s
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
@@ -271,4 +272,5 @@ async def _send(
 
 oceanus.add_command(alerts)
 oceanus.add_command(failed)
+oceanus.add_command(k8s)
 oceanus.add_command(tail)

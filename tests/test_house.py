@@ -46,6 +46,8 @@ PURE = (
     "management/accesslog.py",
     "management/again.py",
     "management/failed.py",
+    "management/k8s.py",
+    "management/orphans.py",
     "oceanus/audit.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",
