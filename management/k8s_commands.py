@@ -19,6 +19,7 @@ from revelation import rules
 
 SECONDS = 10
 Command = Callable[..., None]
+_IN_IMAGES = (".", ":(exclude)k8s", ":(exclude)docs", ":(exclude)tests")
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9._:/-]*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _HERE = "run this in the folder of a checkout of oceanus"
@@ -41,7 +42,7 @@ def _choice(*more: str) -> Callable[[Command], Command]:
 
 def _images(function: Command) -> Command:
     function = click.option(
-        "--tag", help="Version of the images; else the package's and the commit's: 0.1.0-1a2b3c4d."
+        "--tag", help="Version of the images; else the package's and the code's commit: 0.1.0-1a2b3c4d."
     )(function)
     return click.option(
         "--registry",
@@ -230,13 +231,23 @@ def _tag(given: str | None) -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit that is checked out, with `-dirty` where files have been changed since; None without git."""
-    words = ["git", "describe", "--always", "--abbrev=8", "--exclude=*", "--dirty"]
-    try:
-        told = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
+    """Return the last commit to what goes into an image, `-dirty` if that has changed since; None without git.
+
+    Manifests and settings are changed and committed without a new image being built.
+    """
+    commit = _git("log", "-1", "--abbrev=8", "--format=%h", "--", *_IN_IMAGES)
+    if not commit:
         return None
-    return told.stdout.strip() or None
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_IN_IMAGES)
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*words: str) -> str:
+    try:
+        told = subprocess.run(["git", *words], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603, S607
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip()
 
 
 def _engine_of(given: str | None) -> str:

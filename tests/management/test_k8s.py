@@ -226,26 +226,36 @@ def test_an_overlay_that_is_not_there_is_told_with_those_that_are(stage):
     )
 
 
-def test_the_version_is_the_packages_and_the_commits(stage, monkeypatch):
+def test_the_version_is_the_packages_and_the_last_commits_to_what_goes_into_images(stage, monkeypatch):
     monkeypatch.setenv("PATH", f"{stage.programs}:{os.path.dirname(str(shutil.which('git', path=os.defpath)))}")
-    without = oceanus("build", "arms", "--dry-run", "--engine", "docker")
-    for words in (
-        ["git", "init", "--quiet"],
-        ["git", "add", "Dockerfile"],
-        ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", "first"],
-    ):
-        subprocess.run(words, check=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=8", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout
+    build = ("build", "arms", "--dry-run", "--engine", "docker")
+    without = oceanus(*build).stderr
+    git("init", "--quiet")
+    commit = committed("first")
 
-    clean = oceanus("build", "arms", "--dry-run", "--engine", "docker").stdout
+    clean = oceanus(*build).stdout
+    Path("k8s/overlays/gke/target.env").write_text("PROJECT_ID=other", encoding="utf-8")
+    configured = oceanus(*build).stdout
+    committed("other settings")
+    configured_for_good = oceanus(*build).stdout
     Path("Dockerfile").write_text("changed", encoding="utf-8")
-    dirty = oceanus("build", "arms", "--dry-run", "--engine", "docker").stdout
+    dirty = oceanus(*build).stdout
 
-    assert "--tag: this is no git checkout" in without.stderr
-    assert f"--tag oceanus/arms:0.1.0-{commit.strip()} ." in clean
-    assert f"--tag oceanus/arms:0.1.0-{commit.strip()}-dirty ." in dirty
+    assert "--tag: this is no git checkout" in without
+    assert f"--tag oceanus/arms:0.1.0-{commit} ." in clean
+    assert clean == configured == configured_for_good
+    assert f"--tag oceanus/arms:0.1.0-{commit}-dirty ." in dirty
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def committed(message: str) -> str:
+    """Commit everything here, and return the commit."""
+    git("add", "--all")
+    git("-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", message)
+    return git("rev-parse", "--short=8", "HEAD")
 
 
 def test_stopping_says_how_to_start_again(stage):
