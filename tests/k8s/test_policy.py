@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import fields, is_dataclass
+from ipaddress import ip_network
 
 import pytest
 
@@ -340,8 +341,6 @@ def test_arms_trusts_googles_balancer_and_nobody_else_in_front():
 def test_googles_front_ends_are_not_internal():
     read = settings.read(ArmsSettings, workload("gke", "arms").environ())
 
-    from ipaddress import ip_network  # noqa: PLC0415
-
     for network in map(ip_network, ("35.191.0.0/16", "130.211.0.0/22")):
         assert not any(network.overlaps(one) for one in read.internal)
 
@@ -366,7 +365,8 @@ def test_the_balancer_asks_lb_and_limits_the_rate_and_has_its_address_and_certif
     backend = of_kind(manifests, "GCPBackendPolicy")["arms"]["spec"]
     gateway = of_kind(manifests, "Gateway")["oceanus"]
 
-    assert health["default"]["config"]["httpHealthCheck"] == {"port": 8080, "requestPath": "/lb"}
+    asked = {"portSpecification": "USE_FIXED_PORT", "port": 8080, "requestPath": "/lb"}
+    assert health["default"]["config"] == {"type": "HTTP", "httpHealthCheck": asked}
     assert backend["default"]["securityPolicy"] == "oceanus"
     assert {one["targetRef"]["name"] for one in (health, backend)} == {"arms"}
     assert gateway["metadata"]["annotations"] == {"networking.gke.io/certmap": "oceanus"}
