@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,15 +55,18 @@ def of_kind(manifests: tuple[Manifest, ...] | list[Manifest], kind: str) -> dict
 
 @dataclass(frozen=True)
 class Workload:
-    """What runs pods; in all of ours they have one container."""
+    """What runs pods, by its name in an overlay; in all of ours they have one container."""
 
     overlay: str
-    manifest: Manifest
+    name: str
 
     @property
-    def name(self) -> str:
-        """Return its name."""
-        return str(self.manifest["metadata"]["name"])
+    def manifest(self) -> Manifest:
+        """Return its manifest, rendered when a test looks: a missing kubectl ends no collection of tests."""
+        [only] = [
+            one for kind in WORKLOADS for name, one in of_kind(overlay(self.overlay), kind).items() if name == self.name
+        ]
+        return only
 
     @property
     def template(self) -> Manifest:
@@ -101,18 +103,9 @@ class Workload:
         return dict(only["spec"])
 
 
-def workloads() -> Iterator[Workload]:
-    """Yield each workload of each overlay."""
-    for name in OVERLAYS:
-        for one in overlay(name):
-            if one["kind"] in WORKLOADS:
-                yield Workload(name, one)
-
-
-def workload(overlay_name: str, name: str) -> Workload:
-    """Return one workload."""
-    [only] = [one for one in workloads() if (one.overlay, one.name) == (overlay_name, name)]
-    return only
+def workloads() -> list[Workload]:
+    """Return each workload of each overlay."""
+    return [Workload(one, name) for one in OVERLAYS for name in (*map(dns, (*PROCESSES, "redis_pd")), "journals")]
 
 
 def quantity(text: str) -> int:

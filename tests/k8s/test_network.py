@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendered import OVERLAYS, Manifest, of_kind, overlay, workload
+from tests.k8s.rendered import OVERLAYS, Manifest, Workload, of_kind, overlay
 
 PODS = ("arms", "arms-journals", "r2bq", "table-manager", "revelation", "redis-pd", "management")
 SCRAPED = {"arms": 8080, "r2bq": 8081, "table-manager": 8082, "revelation": 8083}
@@ -42,7 +42,7 @@ def labels(name: str, pod: str) -> dict[str, str]:
     """Return the labels of a pod; those of the Jobs are what management gives them."""
     if pod == "arms-journals":
         return {"app.kubernetes.io/name": pod}
-    found = workload(name, "journals" if pod == "management" else pod).template["metadata"]["labels"]
+    found = Workload(name, "journals" if pod == "management" else pod).template["metadata"]["labels"]
     return dict(found)
 
 
@@ -95,7 +95,7 @@ def opened(name: str, pod: str, direction: str) -> set[tuple[str, int]]:
 def number(name: str, pod: str, port: dict[str, Any]) -> int:
     if isinstance(port["port"], int):
         return port["port"]
-    [found] = [one for one in workload(name, pod).container["ports"] if one["name"] == port["port"]]
+    [found] = [one for one in Workload(name, pod).container["ports"] if one["name"] == port["port"]]
     return int(found["containerPort"])
 
 

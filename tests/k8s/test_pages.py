@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from management import commands
-from tests.k8s.rendered import K8S, TOP, WORKLOADS, of_kind, overlay, quantity, render, workload, workloads
+from tests.k8s.rendered import K8S, TOP, WORKLOADS, Workload, of_kind, overlay, quantity, render, workloads
 
 GKE = (TOP / "docs" / "gke.md").read_text(encoding="utf-8")
 REGIONS = (TOP / "docs" / "multi-region.md").read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def test_what_gcloud_makes_is_called_as_the_manifests_call_it():
 
 def test_the_sums_are_those_of_the_manifests():
     pods = {"arms": 2, "r2bq": 2, "table-manager": 1, "revelation": 1, "redis-pd": 1}
-    needs = [(count, workload("gke", name).container["resources"]["requests"]) for name, count in pods.items()]
+    needs = [(count, Workload("gke", name).container["resources"]["requests"]) for name, count in pods.items()]
     cores = sum(count * quantity(one["cpu"]) for count, one in needs) / 1000
     memory = sum(count * quantity(one["memory"]) for count, one in needs) / 2**30
 

@@ -21,7 +21,6 @@ from tests.k8s.rendered import (
     overlay,
     quantity,
     render,
-    workload,
     workloads,
 )
 
@@ -34,7 +33,7 @@ GROUPS = {
 SECRET = re.compile("PASSWORD|TOKEN|SECRET|CREDENTIALS|_KEY")
 MIB = 2**20
 
-every = pytest.mark.parametrize("one", list(workloads()), ids=lambda one: f"{one.overlay}-{one.name}")
+every = pytest.mark.parametrize("one", workloads(), ids=lambda one: f"{one.overlay}-{one.name}")
 every_process = pytest.mark.parametrize(
     "one", [one for one in workloads() if one.name in GROUPS], ids=lambda one: f"{one.overlay}-{one.name}"
 )
@@ -79,6 +78,15 @@ def test_every_image_is_a_target_of_a_dockerfile():
     text = (TOP / "Dockerfile").read_text(encoding="utf-8") + (TOP / "redis_pd/Dockerfile").read_text(encoding="utf-8")
 
     assert set(IMAGES) <= set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_workload_of_an_overlay_is_looked_at_here(name):
+    found = {
+        one["metadata"]["name"] for one in overlay(name) if {"template", "jobTemplate"} & one.get("spec", {}).keys()
+    }
+
+    assert found == {one.name for one in workloads() if one.overlay == name}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -167,7 +175,7 @@ def test_a_container_says_what_it_needs_and_takes_no_more(one: Workload):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_redis_has_the_memory_and_the_disk_that_its_ceiling_asks_for(name):
-    redis = workload(name, "redis-pd")
+    redis = Workload(name, "redis-pd")
     ceiling = quantity(redis.environ()["REDIS_MAXMEMORY"])
 
     assert quantity(redis.container["resources"]["limits"]["memory"]) >= 2 * ceiling + 256 * MIB
@@ -179,13 +187,13 @@ def test_redis_has_the_memory_and_the_disk_that_its_ceiling_asks_for(name):
 def test_redis_on_gke_has_a_disk_in_two_zones_that_outlives_its_claim():
     [disk] = of_kind(overlay("gke"), "StorageClass").values()
 
-    assert workload("gke", "redis-pd").claim()["storageClassName"] == disk["metadata"]["name"]
+    assert Workload("gke", "redis-pd").claim()["storageClassName"] == disk["metadata"]["name"]
     assert disk["parameters"]["replication-type"] == "regional-pd"
     assert (disk["reclaimPolicy"], disk["allowVolumeExpansion"]) == ("Retain", True)
 
 
 def test_redis_conf_is_the_shipped_one():
-    words = " ".join(workload("gke", "redis-pd").container["args"])
+    words = " ".join(Workload("gke", "redis-pd").container["args"])
     if not (TOP / "redis_pd/Dockerfile").exists():
         pytest.skip("there is no redis_pd/Dockerfile yet")
     image = (TOP / "redis_pd/Dockerfile").read_text(encoding="utf-8")
@@ -199,7 +207,7 @@ def test_redis_conf_is_the_shipped_one():
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_journal_fits_into_its_volume(name):
-    arms = workload(name, "arms")
+    arms = Workload(name, "arms")
     room = quantity(arms.claim()["resources"]["requests"]["storage"])
 
     assert int(arms.environ()["JOURNAL_MAX_BYTES"]) <= 0.6 * room
@@ -220,12 +228,12 @@ def test_of_what_there_is_more_than_one_a_drained_node_takes_one_at_a_time(name)
     assert {one["spec"]["maxUnavailable"] for one in budgets.values()} == {1}
     assert scaled == (set() if name == "local" else {"arms"})
     for one in several:
-        keys = [each["topologyKey"] for each in workload(name, one).pod["topologySpreadConstraints"]]
+        keys = [each["topologyKey"] for each in Workload(name, one).pod["topologySpreadConstraints"]]
         assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
 
 
 def test_scaling_down_takes_one_arms_at_a_time_and_lets_each_leave():
-    arms = workload("gke", "arms")
+    arms = Workload("gke", "arms")
     [scaler] = of_kind(overlay("gke"), "HorizontalPodAutoscaler").values()
     [policy] = scaler["spec"]["behavior"]["scaleDown"]["policies"]
 
@@ -263,7 +271,7 @@ def test_kubernetes_waits_longer_than_the_process_does(one: Workload):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_arms_leaves_the_balancer_and_its_journal_before_it_is_stopped(name):
-    *command, least, most = workload(name, "arms").container["lifecycle"]["preStop"]["exec"]["command"]
+    *command, least, most = Workload(name, "arms").container["lifecycle"]["preStop"]["exec"]["command"]
 
     assert command == ["python", "-m", "arms", "--before-stop"]
     assert 0 < float(least) < float(most)
@@ -324,7 +332,7 @@ def test_a_changed_sites_yaml_rolls_those_who_read_it_and_nobody_else(tmp_path):
     rolled = {
         one["metadata"]["name"]
         for one in after
-        if one["spec"]["template"] != workload("gke", one["metadata"]["name"]).manifest["spec"]["template"]
+        if one["spec"]["template"] != Workload("gke", one["metadata"]["name"]).manifest["spec"]["template"]
     }
     assert rolled == {"arms", "r2bq", "table-manager", "revelation"}
 
@@ -333,13 +341,13 @@ def test_a_changed_sites_yaml_rolls_those_who_read_it_and_nobody_else(tmp_path):
 
 
 def test_arms_trusts_googles_balancer_and_nobody_else_in_front():
-    trusted = {name: workload(name, "arms").environ()["TRUSTED_PROXIES"] for name in OVERLAYS}
+    trusted = {name: Workload(name, "arms").environ()["TRUSTED_PROXIES"] for name in OVERLAYS}
 
     assert trusted == {"local": "0", "gke": "2", "gke-keda": "2"}
 
 
 def test_googles_front_ends_are_not_internal():
-    read = settings.read(ArmsSettings, workload("gke", "arms").environ())
+    read = settings.read(ArmsSettings, Workload("gke", "arms").environ())
 
     for network in map(ip_network, ("35.191.0.0/16", "130.211.0.0/22")):
         assert not any(network.overlaps(one) for one in read.internal)
@@ -392,7 +400,7 @@ def test_what_keda_asks_for_is_a_metric_of_r2bq():
     [name] = re.findall(r"oceanus_\w+", scaled["spec"]["triggers"][0]["metadata"]["query"])
 
     assert f'"{name}"' in (TOP / "r2bq" / "metrics.py").read_text(encoding="utf-8")
-    assert "replicas" not in workload("gke-keda", "r2bq").manifest["spec"]
+    assert "replicas" not in Workload("gke-keda", "r2bq").manifest["spec"]
 
 
 def _route() -> dict:

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from management import cluster, commands, k8s_commands
 from management.cluster import Cluster, ClusterError
 from oceanus.errors import MisconfiguredError
-from tests.k8s.rendered import of_kind, overlay, workload
+from tests.k8s.rendered import Workload, of_kind, overlay
 
 
 class Api:
@@ -31,7 +31,7 @@ class Api:
             return httpx.Response(201, json=self.created[-1])
         if kind == "statefulsets":
             self.asked.add((kind, "get"))
-            found = workload("gke", "arms").manifest
+            found = Workload("gke", "arms").manifest
             return httpx.Response(200, json=found | {"spec": found["spec"] | {"replicas": 2}})
         self.asked.add((name, "list"))
         return httpx.Response(200, json={"items": self.lists[name]})

@@ -8,11 +8,11 @@ from management import orphans
 from oceanus import settings
 from oceanus.settings import ArmsSettings
 from tests.conftest import absent
-from tests.k8s.rendered import workload
+from tests.k8s.rendered import Workload
 
 
 def statefulset(replicas: int = 1) -> dict:
-    found = workload("gke", "arms").manifest
+    found = Workload("gke", "arms").manifest
     return found | {"spec": found["spec"] | {"replicas": replicas}}
 
 
@@ -53,7 +53,7 @@ def test_every_volume_is_used_expected_or_left(replicas, volumes, used):
 
 
 def test_its_job_is_arms_own_pod_that_pushes_and_does_not_serve():
-    deployed = workload("gke", "arms")
+    deployed = Workload("gke", "arms")
 
     made = orphans.job(statefulset(), "journal-arms-7")
 
