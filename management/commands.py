@@ -21,6 +21,7 @@ from management.bench.commands import bench
 from management.doctor_commands import command as doctor
 from management.failed_commands import failed
 from management.migrate_commands import command as migrate
+from management.k8s_commands import group as k8s
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
@@ -277,4 +278,5 @@ oceanus.add_command(bench)
 oceanus.add_command(doctor)
 oceanus.add_command(failed)
 oceanus.add_command(migrate)
+oceanus.add_command(k8s)
 oceanus.add_command(tail)

@@ -48,6 +48,8 @@ PURE = (
     "management/doctor.py",
     "management/failed.py",
     "management/original.py",
+    "management/k8s.py",
+    "management/orphans.py",
     "oceanus/audit.py",
     "oceanus/jsontext.py",
     "oceanus/ledger.py",

@@ -27,7 +27,23 @@ def run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "command",
-    ["up", "check", "sql", "replay", "status", "audit", "failed list", "failed show", "failed retry"],
+    [
+        "up",
+        "check",
+        "sql",
+        "replay",
+        "status",
+        "audit",
+        "failed list",
+        "failed show",
+        "failed retry",
+        "k8s build",
+        "k8s push",
+        "k8s deploy",
+        "k8s rollback",
+        "k8s stop",
+        "k8s journals",
+    ],
 )
 def test_help_of_every_command_has_an_example(run, command):
     result = run(*command.split(), "--help")
