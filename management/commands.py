@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from management import audit, check, replay, running, sql, status
+from management import audit, check, redis_users, replay, running, sql, status
 from management.alerts_commands import alerts, tail
 from management.bench.commands import bench
 from management.doctor_commands import command as doctor
@@ -219,6 +219,19 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
     except WarehouseError as exc:  # who may only read can audit all the same
         _say([f"the verdicts are not written to {naming.audit.path}: {exc}"])
     ctx.exit(0 if found.is_right else 1)
+
+
+@oceanus.command("redis-users", epilog="Example: oceanus redis-users redis-users/")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def redis_users_command(folder: Path) -> None:
+    """Make the users of Redis: a password for each, and the ACL file.
+
+    FOLDER gets a file for each user (arms, r2bq, table_manager, revelation, management, admin) with its password, and
+    users.acl, which holds their hashes, for Redis (aclfile). A password that is there stays; to change one, remove its
+    file and run this again. docs/redis.md says what goes where.
+    """
+    for file in redis_users.make(folder):
+        click.echo(f"written: {file}")
 
 
 def _swallow(name: str, sites_file: str) -> Site:

@@ -116,8 +116,10 @@ def _redis(plan: Layout) -> dict[str, str]:
     return {
         "REDIS_PD_SERVICE_HOST": LOOPBACK,
         "REDIS_PD_SERVICE_PORT": port,
+        "REDIS_USER": "",
         "REDIS_PASSWORD": "",
         "REDIS_TLS": "0",
+        "REDIS_CA": "",
     }
 
 

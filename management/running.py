@@ -134,7 +134,7 @@ def _running(written: Mapping[str, Any]) -> Running:
         "BIGQUERY_STORAGE_EMULATOR_HOST": bigquery["grpc"] or "",
     }
     if store["own"]:  # ours has no password, whatever the environment keeps for another one
-        environ |= {"REDIS_PASSWORD": "", "REDIS_TLS": "0"}
+        environ |= {"REDIS_USER": "", "REDIS_PASSWORD": "", "REDIS_TLS": "0", "REDIS_CA": ""}
     return Running(
         url=written["url"],
         sites_file=written["sites_file"],

@@ -43,6 +43,10 @@ class SpoolUnsafeError(SpoolRefusedError):
     """Redis answers, but is not set up to keep what it acknowledges: store nothing there and shout."""
 
 
+class SpoolDeniedError(SpoolRefusedError):
+    """Redis does not let us in, or not do this: store nothing there and shout; a person has to mend a setting."""
+
+
 class WriterGoneError(SpoolError):
     """Another writer owns this claim now: forget all that is in memory and register anew."""
 

@@ -6,6 +6,7 @@ line that names the variable. This is the only module that knows the environment
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -113,6 +114,15 @@ def smtp_tls(value: str) -> Literal["starttls", "tls", "none"]:
     raise ValueError("must be starttls, tls or none")
 
 
+def certificates(value: str) -> str:
+    """Take the path of a file with CA certificates (PEM), or nothing."""
+    try:
+        ssl.create_default_context(cafile=value or None)
+    except OSError as exc:
+        raise ValueError(f"must be a file of CA certificates (PEM): {exc.strerror}") from exc
+    return value
+
+
 def hosts(value: str) -> frozenset[str]:
     """Take names of hosts, separated by commas or blanks."""
     return frozenset(value.lower().replace(",", " ").split())
@@ -154,12 +164,14 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """Where Redis is."""
+    """Where Redis is, and who we are there (docs/redis.md)."""
 
     host: str = var("REDIS_PD_SERVICE_HOST", "localhost", required, "host of Redis")
     port: int = var("REDIS_PD_SERVICE_PORT", "6379", port, "port of Redis")
+    user: str = var("REDIS_USER", "", text, "our name at Redis; empty: its user `default`")
     password: str = var("REDIS_PASSWORD", "", text, "password of Redis, if it asks for one")
     tls: bool = var("REDIS_TLS", "0", switch, "1: speak TLS to Redis")
+    ca: str = var("REDIS_CA", "", certificates, "file of the CA that signed Redis' certificate; empty: the system's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

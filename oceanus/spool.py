@@ -8,6 +8,7 @@ to the next caller, and redis-py's own retries are off, because they would send 
 import asyncio
 import re
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from oceanus import scripts
 from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
+    SpoolDeniedError,
     SpoolError,
     SpoolForgotError,
     SpoolRefusedError,
@@ -251,6 +253,8 @@ def _refusal(one: Push, answer: object) -> SpoolRefusedError | None:
         return None
     if answer == b"GAP":
         return SpoolForgotError(f"{one.site}: Redis has forgotten pushes it had acknowledged (GAP)")
+    if isinstance(answer, Exception) and _is_denied(answer):
+        return cast(SpoolRefusedError, _translate(answer))
     return SpoolRefusedError(f"{one.site}: {answer}")
 
 
@@ -258,12 +262,7 @@ def connect_pusher(settings: RedisSettings, seconds: float, durable: bool = True
     """Return a Pusher's client; each new connection first proves that Redis keeps what it answers."""
     connected = {"redis_connect_func": _prove} if durable else {}
     return redis.asyncio.Redis(
-        host=settings.host,
-        port=settings.port,
-        password=settings.password or None,
-        ssl=settings.tls,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
+        **_access(settings, seconds),
         retry=AsyncRetry(NoBackoff(), 0),
         max_connections=4,
         **cast(Any, connected),
@@ -619,15 +618,21 @@ class Spool:
 
 def connect(settings: RedisSettings, seconds: float = 5.0) -> "redis.Redis":
     """Return the client for a Spool."""
-    return redis.Redis(
-        host=settings.host,
-        port=settings.port,
-        password=settings.password or None,
-        ssl=settings.tls,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=SyncRetry(NoBackoff(), 0),
-    )
+    return redis.Redis(**_access(settings, seconds), retry=SyncRetry(NoBackoff(), 0))
+
+
+def _access(settings: RedisSettings, seconds: float) -> dict[str, Any]:
+    """Return where Redis is and who we are there, as redis-py takes it."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "username": settings.user or None,
+        "password": settings.password or None,
+        "ssl": settings.tls,
+        "ssl_ca_certs": settings.ca or None,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+    }
 
 
 @contextmanager
@@ -642,14 +647,34 @@ def translated() -> Iterator[None]:
 def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
     if isinstance(error, _Unsafe):
         return SpoolUnsafeError(str(error))
+    if isinstance(error, redis.AuthenticationError):
+        return SpoolDeniedError(f"Redis does not let us in: check REDIS_USER and REDIS_PASSWORD: {error}")
+    if _is_denied(error):
+        return SpoolDeniedError(f"Redis does not let REDIS_USER do this (see redis_pd/users.acl): {error}")
+    if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+        return SpoolDeniedError(f"no TLS with Redis: check REDIS_TLS and REDIS_CA: {error}")
     if isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.BusyLoadingError):
         return SpoolRefusedError(f"Redis refused: {error}")
-    return SpoolUnclearError(f"Redis gave no answer: {error or type(error).__name__}")
+    return SpoolUnclearError(f"Redis gave no answer: {error or type(error).__name__}{_doubt(error)}")
+
+
+def _is_denied(error: BaseException) -> bool:
+    """Say whether the user's rules forbid a command, or one within a script."""
+    is_script = isinstance(error, redis.ResponseError) and "ACL failure in script" in str(error)
+    return is_script or isinstance(error, redis.exceptions.NoPermissionError)
+
+
+def _doubt(error: BaseException) -> str:
+    """Return what a connection that ends before it begins may mean, too: one end speaks TLS, the other does not."""
+    is_silent = any(sign in str(error) for sign in ("Connection reset", "Connection closed", "Timeout connecting"))
+    return " (or is REDIS_TLS wrong?)" if is_silent else ""
 
 
 def _retried(site: str, answer: object) -> str | SpoolRefusedError:
     if answer == b"LOST":
         return SpoolForgotError(f"{site}: Redis was emptied meanwhile; run it again")
+    if isinstance(answer, Exception) and _is_denied(answer):
+        return cast(SpoolRefusedError, _translate(answer))
     return text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
 
 

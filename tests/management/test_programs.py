@@ -45,8 +45,10 @@ def test_children_find_redis_and_bigquery_of_up():
         "PYTHONUNBUFFERED": "1",
         "REDIS_PD_SERVICE_HOST": "127.0.0.1",
         "REDIS_PD_SERVICE_PORT": "50001",
+        "REDIS_USER": "",
         "REDIS_PASSWORD": "",
         "REDIS_TLS": "0",
+        "REDIS_CA": "",
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:50002",
         "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:50003",
     }
