@@ -10,11 +10,12 @@ import falcon.asgi
 import orjson
 
 from arms import answers, metrics
-from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyTooLargeError, Request
+from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyCutError, BodyTooLargeError, Request
 from arms.bodies import Parameters, batch, form, parameters_of, raw_beacon
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
+from arms.limits import LimitedError
 from arms.parameters import ParameterError, pairs
 from oceanus.sites import Site
 
@@ -57,12 +58,15 @@ class Route:
     async def _collect(
         self, site: Site, req: Request, resp: Response, parameters: Parameters, body: str = ""
     ) -> Outcome | None:
-        """Judge and store a beacon, and set the status of the answer; None: the answer is a 503 already."""
+        """Judge and store a beacon, and set the status of the answer; None: the answer is a 503 or 429 already."""
         sent = self._collector.sent(site, req, parameters, body)
         try:
             outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             answers.unavailable(resp)
+            return None
+        except LimitedError as exc:
+            answers.limited(resp, exc.limited.reason, exc.limited.seconds)
             return None
         if isinstance(outcome, Rejected):
             resp.status = outcome.status
@@ -75,13 +79,16 @@ class Route:
         return any(name == "debug" for name, _ in parameters) and self._collector.is_internal(req)
 
     async def _body(self, req: Request, resp: Response, most: int = BODY_BYTES) -> bytes | None:
-        """Return the body; None: the answer is a 413 already."""
+        """Return the body; None: the answer is a 413 or 400 already."""
         try:
             return await req.body(most)
         except BodyTooLargeError:
             answers.words(resp, f"a body here may have {most} bytes\n")
             resp.status = 413
-            return None
+        except BodyCutError:  # for whoever reads it all the same
+            answers.words(resp, "the body is not whole\n")
+            resp.status = 400
+        return None
 
 
 class Swallow(Route):
@@ -123,6 +130,9 @@ class Swallow(Route):
         if results and all(result["status"] == 503 for result in results):
             answers.unavailable(resp)
             return
+        if results and all(result["status"] == 429 for result in results):
+            answers.limited(resp, results[0]["error"], max(result["seconds"] for result in results))
+            return
         if results and all(result["status"] == 403 for result in results):
             resp.status = 403
         resp.data = orjson.dumps({"results": results})
@@ -137,6 +147,8 @@ class Swallow(Route):
             outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             return {"status": 503, "error": "not stored, send it again"}
+        except LimitedError as exc:
+            return {"status": 429, "error": exc.limited.reason, "seconds": exc.limited.seconds}
         if isinstance(outcome, Rejected):
             return {"status": outcome.status, "error": outcome.error}
         return {"status": 200, "eid": outcome.eid} if isinstance(outcome, Accepted) else {"status": 200}
