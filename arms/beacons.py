@@ -11,7 +11,7 @@ import orjson
 
 from arms import answers, metrics
 from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyCutError, BodyTooLargeError, Request
-from arms.bodies import Parameters, batch, form, parameters_of, raw_beacon
+from arms.bodies import BATCH_BEACONS, Parameters, TooManyError, batch, form, parameters_of, raw_beacon
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
@@ -22,7 +22,6 @@ from oceanus.sites import Site
 log = logging.getLogger(__name__)
 
 Response = falcon.asgi.Response
-BATCH_BEACONS = 100
 # How long each event of an open mail lasts, in seconds, and which one follows.
 CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
 
@@ -122,7 +121,7 @@ class Swallow(Route):
             if await self._collect(found, req, resp, exc, body.decode(errors="backslashreplace")):
                 answers.words(resp, f"{exc}\n")
             return
-        if len(beacons) > BATCH_BEACONS:
+        except TooManyError:
             answers.words(resp, f"a batch may have {BATCH_BEACONS} beacons\n")
             resp.status = 413
             return

@@ -228,6 +228,10 @@ def _release_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
+def pre_request(_worker: object, _request: object) -> None:
+    """Say nothing: gunicorn would write a client's path, decoded, into the log at DEBUG."""
+
+
 def child_exit(_server: object, worker: Any) -> None:
     """Forget the gauges of a worker that is no more."""
     if settings.multiprocess_folder():
