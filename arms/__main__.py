@@ -24,7 +24,6 @@ from oceanus.worker import refuse_to_start
 # The longest legal beacon: the record's fields, each character percent-encoded. gunicorn's 4,094 answers 414 to these.
 REQUEST_LINE_BYTES = 65_536
 PUSH_SECONDS = 5.0
-KEEPALIVE_SECONDS = 75  # longer than a load balancer keeps its end: closing first would cut its next request
 
 
 def main() -> None:
@@ -107,10 +106,12 @@ def arguments(read: ArmsSettings) -> list[str]:
         "worker-class": "arms.server.Worker",
         "bind": f"fd://{read.listen_fd}" if read.listen_fd else f"{read.host}:{read.port}",
         "workers": read.workers,
-        "keep-alive": KEEPALIVE_SECONDS,
+        "keep-alive": 1,  # any but 0: how long is said by arms.server.TURNS
+        "worker-connections": read.max_connections,
         "graceful-timeout": read.grace_seconds,
         "http-parser": "fast",
         "limit-request-line": REQUEST_LINE_BYTES,
+        "http-parser": "fast",  # never silently the one in Python
         "log-level": read.log.level.lower(),
         "access-logfile": "",
     }

@@ -40,6 +40,14 @@ def unavailable(resp: falcon.asgi.Response, text: str = "not stored, send it aga
     resp.set_header("Retry-After", RETRY_SECONDS)
 
 
+def limited(resp: falcon.asgi.Response, reason: str, seconds: int) -> None:
+    """Answer that nothing is taken from this sender, or for this site, for so many seconds."""
+    words(resp, f"{reason}\n")
+    resp.status = 429
+    resp.set_header("Retry-After", str(seconds))
+    resp.set_header("X-Oceanus-Error", reason)
+
+
 def cors(resp: falcon.asgi.Response, origins: Origins, origin: str | None) -> None:
     """Say which pages may read the answer: any, or those that the site lists, with their cookies."""
     resp.set_header("Access-Control-Expose-Headers", "X-Oceanus-Error")

@@ -53,7 +53,7 @@ def create_app(
     app.add_route("/pirate/{site}", Pirate(collector))
     app.add_route("/", Root())
     app.add_route("/hc", Health())
-    app.add_route("/lb", Balancer(store))
+    app.add_route("/lb", Balancer(collector, store))
     app.add_route("/rstatus", Backlog(collector, pusher, delay_limit_rate))
     app.add_route("/metrics", Metrics(collector, multiprocess))
     app.add_route("/static/{kind}/{name}", Static(public_host))

@@ -16,13 +16,24 @@ class BodyTooLargeError(Exception):
     """The body is larger than this route takes: answer 413."""
 
 
+class BodyCutError(Exception):
+    """The body ended before it was whole: nobody waits for an answer, and nothing of it may be stored."""
+
+
 class Request(falcon.asgi.Request):
     """Falcon's request, but for the query string: it is kept raw, to be decoded strictly by arms.parameters."""
 
     def __init__(self, scope: dict[str, Any], receive: Any, first_event: Any = None, options: Any = None) -> None:
         self.raw_query: bytes = scope["query_string"]
         self._peer: str | None = None
-        super().__init__(scope | {"query_string": b""}, receive, first_event=first_event, options=options)
+        self._is_cut = False
+
+        async def heard() -> dict[str, Any]:
+            event: dict[str, Any] = await receive()
+            self._is_cut = self._is_cut or event["type"] == "http.disconnect"
+            return event
+
+        super().__init__(scope | {"query_string": b""}, heard, first_event=first_event, options=options)
 
     def texts(self) -> dict[str, str]:
         """Return all headers by small name, as text."""
@@ -36,13 +47,18 @@ class Request(falcon.asgi.Request):
         return self._peer
 
     async def body(self, most: int = BODY_BYTES) -> bytes:
-        """Return the whole body; raises BodyTooLargeError above `most` bytes."""
+        """Return the whole body; raises BodyTooLargeError above `most` bytes, BodyCutError where its sender went away.
+
+        Falcon's stream ends in the same way where a body ends and where it is cut.
+        """
         announced = self._asgi_headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > most:
             raise BodyTooLargeError
         read = bytes(await self.stream.read(most + 1))
         if len(read) > most:
             raise BodyTooLargeError
+        if self._is_cut:
+            raise BodyCutError
         return read
 
 

@@ -10,18 +10,18 @@ import falcon.asgi
 import orjson
 
 from arms import answers, metrics
-from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyTooLargeError, Request
-from arms.bodies import Parameters, batch, form, parameters_of, raw_beacon
+from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyCutError, BodyTooLargeError, Request
+from arms.bodies import BATCH_BEACONS, Parameters, TooManyError, batch, form, parameters_of, raw_beacon
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
+from arms.limits import LimitedError
 from arms.parameters import ParameterError, pairs
 from oceanus.sites import Site
 
 log = logging.getLogger(__name__)
 
 Response = falcon.asgi.Response
-BATCH_BEACONS = 100
 # How long each event of an open mail lasts, in seconds, and which one follows.
 CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
 
@@ -57,12 +57,15 @@ class Route:
     async def _collect(
         self, site: Site, req: Request, resp: Response, parameters: Parameters, body: str = ""
     ) -> Outcome | None:
-        """Judge and store a beacon, and set the status of the answer; None: the answer is a 503 already."""
+        """Judge and store a beacon, and set the status of the answer; None: the answer is a 503 or 429 already."""
         sent = self._collector.sent(site, req, parameters, body)
         try:
             outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             answers.unavailable(resp)
+            return None
+        except LimitedError as exc:
+            answers.limited(resp, exc.limited.reason, exc.limited.seconds)
             return None
         if isinstance(outcome, Rejected):
             resp.status = outcome.status
@@ -75,13 +78,16 @@ class Route:
         return any(name == "debug" for name, _ in parameters) and self._collector.is_internal(req)
 
     async def _body(self, req: Request, resp: Response, most: int = BODY_BYTES) -> bytes | None:
-        """Return the body; None: the answer is a 413 already."""
+        """Return the body; None: the answer is a 413 or 400 already."""
         try:
             return await req.body(most)
         except BodyTooLargeError:
             answers.words(resp, f"a body here may have {most} bytes\n")
             resp.status = 413
-            return None
+        except BodyCutError:  # for whoever reads it all the same
+            answers.words(resp, "the body is not whole\n")
+            resp.status = 400
+        return None
 
 
 class Swallow(Route):
@@ -115,13 +121,16 @@ class Swallow(Route):
             if await self._collect(found, req, resp, exc, body.decode(errors="backslashreplace")):
                 answers.words(resp, f"{exc}\n")
             return
-        if len(beacons) > BATCH_BEACONS:
+        except TooManyError:
             answers.words(resp, f"a batch may have {BATCH_BEACONS} beacons\n")
             resp.status = 413
             return
         results = await asyncio.gather(*(self._one(found, req, beacon) for beacon in beacons))
         if results and all(result["status"] == 503 for result in results):
             answers.unavailable(resp)
+            return
+        if results and all(result["status"] == 429 for result in results):
+            answers.limited(resp, results[0]["error"], max(result["seconds"] for result in results))
             return
         if results and all(result["status"] == 403 for result in results):
             resp.status = 403
@@ -137,6 +146,8 @@ class Swallow(Route):
             outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             return {"status": 503, "error": "not stored, send it again"}
+        except LimitedError as exc:
+            return {"status": 429, "error": exc.limited.reason, "seconds": exc.limited.seconds}
         if isinstance(outcome, Rejected):
             return {"status": outcome.status, "error": outcome.error}
         return {"status": 200, "eid": outcome.eid} if isinstance(outcome, Accepted) else {"status": 200}

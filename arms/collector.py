@@ -6,7 +6,7 @@ arrival (HTTP) -> intake.take (pure) -> gather.store (Redis' disk) -> the answer
 import hmac
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +15,7 @@ from arms import metrics
 from arms.arrival import Request, client_address
 from arms.gather import Gather, NotStoredError
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
+from arms.limits import LimitedError, Limits, day
 from arms.parameters import ParameterError
 from arms.quota import Quota
 from oceanus import records
@@ -53,8 +54,10 @@ class Collector:
         trust: Trust,
         device: Callable[[str], str],
         clock: Callable[[], int] = microseconds,
+        limits: Limits | None = None,
     ) -> None:
         self.sites = sites
+        self._limits = limits
         self._gather = gather
         self._quota = quota
         self._trust = trust
@@ -99,10 +102,16 @@ class Collector:
             given_time=headers.get("x-oceanus-time") if trusted else None,
             unreadable=wrong,
             refusal=refusal,
+            trusted=trusted,
         )
 
     async def collect(self, site: Site, sent: Sent) -> Outcome:
-        """Judge a beacon and store what it became; raises NotStoredError if that is not on disk."""
+        """Judge a beacon and store what it became; raises NotStoredError if that is not on disk.
+
+        Raises LimitedError, with nothing judged, where the site or the sender has had enough.
+        """
+        if self._limits is not None:
+            self._limit(self._limits, site, sent)
         outcome = self._intakes[site.name].take(sent)
         try:
             await self._store(site, outcome)
@@ -110,7 +119,27 @@ class Collector:
             metrics.BEACONS.labels(site.name, "unavailable").inc()
             raise
         metrics.BEACONS.labels(site.name, _RESULTS[type(outcome)]).inc()
+        if self._limits is not None and isinstance(outcome, Accepted):
+            self._limits.caps.add(site.name, outcome.minute[:8])
         return outcome
+
+    async def learn_counts(self, accepted: Callable[[Sequence[str], str], Awaitable[Sequence[int]]]) -> None:
+        """Take what Redis has counted today for the sites that have a cap; raises SpoolError."""
+        if self._limits is None or not self._limits.caps.sites:
+            return
+        today = day(self._clock())
+        counts = await accepted(self._limits.caps.sites, today)
+        for name, count in zip(self._limits.caps.sites, counts, strict=True):
+            self._limits.caps.learn(name, today, count)
+
+    def _limit(self, limits: Limits, site: Site, sent: Sent) -> None:
+        limited = limits.judge(site.name, sent.address, sent.now_us, trusted=sent.trusted)
+        if limited is None:
+            return
+        metrics.LIMITED.labels(site.name, limited.limit).inc()
+        if limited.limit == "day" and limits.caps.is_news(site.name, day(sent.now_us)):
+            log.warning("%s has its beacons for today (daily_cap): others are answered 429 until midnight", site.name)
+        raise LimitedError(limited)
 
     async def store_counted(self, everything: bool = False) -> None:
         """Store what the quota has counted for minutes that are over; what cannot be stored is kept for the next call.

@@ -29,7 +29,7 @@ class Sent:
     """What arrived. `headers` by small name; `given_time` comes from a caller who proved the right to it.
 
     `raw` is the text kept if the beacon fails, its body beginning at `body_at`; `refusal` is a reason to answer 403
-    that was found on the way here.
+    that was found on the way here; `trusted`: whoever sent it proved that it may be believed.
     """
 
     parameters: Sequence[tuple[str, Any]]
@@ -42,6 +42,7 @@ class Sent:
     given_time: str | None = None
     unreadable: ParameterError | None = None
     refusal: tuple[str, str] | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,11 @@ BEACONS = Counter(
     "Beacons by what became of them: accepted, rejected, dropped (privacy), unavailable (503).",
     ["site", "result"],
 )
+LIMITED = Counter(
+    "oceanus_arms_limited_beacons_total",
+    "Beacons answered 429, by limit: address (RATE_PER_ADDRESS), day (daily_cap).",
+    ["site", "limit"],
+)
 FAILED = Counter("oceanus_arms_failed_records_total", "Failed records by how they are kept.", ["site", "kept"])
 PUSH_SECONDS = Histogram(
     "oceanus_arms_push_seconds",
@@ -19,3 +24,8 @@ JOURNAL_AGE = Gauge(
     "oceanus_arms_journal_age_seconds", "Age of the oldest record in the journal.", multiprocess_mode="livemax"
 )
 HELD = Gauge("oceanus_arms_gaze_held", "Connections that /gaze holds open.", multiprocess_mode="livesum")
+CLOSED = Counter(
+    "oceanus_arms_closed_connections_total",
+    "Connections closed by us: time (too slow), room (MAX_CONNECTIONS).",
+    ["reason"],
+)

@@ -47,9 +47,10 @@ class Health(Probe):
 
 
 class Balancer(Probe):
-    """/lb: 200 while a beacon can be made durable, else 503."""
+    """/lb: 200 while a beacon can be made durable, else 503, and why for internal addresses only."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, collector: Collector, store: Store) -> None:
+        self._collector = collector
         self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
@@ -57,7 +58,7 @@ class Balancer(Probe):
         try:
             await self._store.ready()
         except (SpoolError, JournalFullError) as exc:
-            answers.unavailable(resp, f"{exc}\n")
+            answers.unavailable(resp, f"{exc}\n" if self._collector.is_internal(req) else "not ready\n")
         else:
             answers.words(resp, "ok\n")
 
@@ -76,7 +77,7 @@ class Backlog(Probe):
         try:
             lengths = dict(zip(names, await self._pusher.lengths(names), strict=True))
         except SpoolError as exc:
-            answers.unavailable(resp, f"{exc}\n")
+            answers.unavailable(resp, f"{exc}\n" if self._collector.is_internal(req) else "not known\n")
             return
         total = sum(lengths.values())
         lists = "".join(f"{name}: {length}\n" for name, length in lengths.items())
@@ -117,8 +118,8 @@ class Static:
     async def on_get(self, req: Request, resp: Response, kind: str, name: str) -> None:
         """Answer the file, or 404."""
         resp.set_header("Access-Control-Allow-Origin", "*")
-        file = self._folder / kind / name
-        if kind not in TYPES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not file.is_file():
+        file = self.find(kind, name)
+        if file is None:
             answers.words(resp, "no such file\n")
             resp.status = 404
             return
@@ -126,6 +127,13 @@ class Static:
         resp.text = file.read_text(encoding="utf-8").replace("{%oceanus_host%}", host)
         resp.content_type = f"{TYPES[kind]}; charset=utf-8"
         resp.set_header("Cache-Control", "public, max-age=3600")
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """Return the file of this plain name, which stands where it seems to stand; None for all else."""
+        if kind not in TYPES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
+            return None
+        file = self._folder / kind / name
+        return file if file.is_file() and not file.is_symlink() else None
 
 
 class Root(Probe):

@@ -1,4 +1,7 @@
-"""The server: gunicorn's ASGI worker, which at SIGTERM closes the connections that wait for nothing.
+"""The server: gunicorn's ASGI worker with bounds for whoever sends slowly, endlessly, or nothing at all.
+
+gunicorn 26.2.0 bounds a request line and a header once they are whole, and nothing else: no time, no head or body that
+never ends, no number of connections. Here each connection has its time and its room (arms.patience).
 
 Browsers open connections before they need them. gunicorn would wait for each until its grace time is over, so that one
 silent visitor made every stop last 25 seconds. gunicorn reads this module as its configuration (-c python:arms.server).
@@ -6,10 +9,12 @@ silent visitor made every stop last 25 seconds. gunicorn reads this module as it
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from weakref import WeakSet
 
@@ -18,14 +23,91 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 from prometheus_client import multiprocess
 
+from arms import metrics
+from arms.arrival import BATCH_BYTES
+from arms.patience import Patience
 from oceanus import settings
 
 LOOK_SECONDS = 0.1
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+HEAD_BYTES = 128 * 1024  # twice the longest request line that is taken
+OWN_FILES = 100  # what a worker opens beside its connections: Redis, journal, modules
+RESTS, READS, ANSWERS = "rests", "reads", "answers"
+# In seconds. A load balancer closes its end before we close ours, or its next request is cut: Google's keeps it 600 s
+# (cloud.google.com/load-balancing/docs/https#timeouts_and_retries). Beside that: a beacon on the worst line takes a
+# few seconds, and the longest answer, of /gaze, four.
+TURNS = {RESTS: 620.0, READS: 30.0, ANSWERS: 30.0}
 
 
 class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no types
-    """A connection that answers 400 to what its parser cannot read, instead of breaking off with a traceback."""
+    """A connection that takes no more bytes and no more time than a beacon needs.
+
+    It answers 400 to what its parser cannot read, instead of breaking off with a traceback. It speaks HTTP/1 alone.
+    """
+
+    _head_bytes = 0  # of a head that is not complete
+    _body_bytes = 0
+    _rests = False
+    _is_pipelined = False
+    _body_receiver: Any  # gunicorn's
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request, and make room where there are too many."""
+        super().connection_made(transport)
+        self.worker.loop.begins(self, READS)
+        self.worker.loop.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free this connection's place; a body that came whole is read, though its page has gone."""
+        self.worker.loop.patience.ends(self)
+        if self._body_receiver is not None and self._body_receiver._complete:
+            self._body_receiver = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; answer 431 to a head that does not end."""
+        if self._rests:
+            self._rests = False
+            self.worker.loop.begins(self, READS)
+        if self._current_request is None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        parser = self._callback_parser
+        if parser is not None and parser.is_complete and parser.remaining():
+            self._is_pipelined = True
+        if self._current_request is None and self._head_bytes > HEAD_BYTES and not self._closed:
+            self._send_error_response(431, "Request Header Fields Too Large")
+            self._close_transport()
+
+    def _on_headers_complete(self) -> bool:
+        self._head_bytes = self._body_bytes = 0
+        return bool(super()._on_headers_complete())
+
+    def _on_body(self, chunk: bytes) -> None:
+        """Keep no more of a body than any route takes; after its answer, such a connection is closed by gunicorn."""
+        if self._body_bytes <= BATCH_BYTES:
+            super()._on_body(chunk)
+        self._body_bytes += len(chunk)
+        if self._body_bytes > BATCH_BYTES:
+            self._pause_reading()
+
+    def _on_message_complete(self) -> None:
+        super()._on_message_complete()
+        self.worker.loop.begins(self, ANSWERS)
+
+    def _arm_keepalive_timer(self) -> None:
+        """Wait for the next request (gunicorn 26.2.0 takes its own timer back at once, so that it never rings).
+
+        gunicorn forgets requests that were sent before this answer: closing tells the client that they have none.
+        """
+        if self._is_pipelined:
+            self._close_transport()
+            return
+        self._rests = True
+        self.worker.loop.begins(self, RESTS)
+
+    def _is_websocket_upgrade(self, _request: object) -> bool:
+        return False
 
     def _handle_h1c_exception(self, exc: Exception) -> bool:
         if super()._handle_h1c_exception(exc):
@@ -44,6 +126,31 @@ class Loop(uvloop.Loop):
         super().__init__()
         self._worker = worker
         self.connections: WeakSet[Connection] = WeakSet()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.patience: Patience[Connection] = Patience(
+            TURNS, min(worker.cfg.worker_connections, max(1, files - OWN_FILES))
+        )
+
+    def begins(self, connection: Connection, turn: str) -> None:
+        """Note what a connection does from now on."""
+        self.patience.begins(connection, turn, monotonic())
+
+    def make_room(self) -> None:
+        """Close the connection that has waited longest, where one more than may be has come."""
+        surplus = self.patience.surplus()
+        if surplus is not None:
+            self.patience.ends(surplus)
+            metrics.CLOSED.labels("room").inc()
+            surplus.transport.abort()
+
+    async def close_overdue(self) -> None:
+        """Close whoever takes too long, once a second."""
+        while True:
+            for connection in self.patience.overdue(monotonic()):
+                self.patience.ends(connection)
+                metrics.CLOSED.labels("time").inc()
+                connection.transport.abort()
+            await asyncio.sleep(1)
 
     async def create_server(  # type: ignore[override] # the overloads of the one call that gunicorn makes
         self, _factory: Callable[[], ASGIProtocol], *args: Any, **options: Any
@@ -63,7 +170,8 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
     """gunicorn's ASGI worker on such a loop."""
 
     def _setup_event_loop(self) -> None:
-        # gunicorn notes what the fast parser can on the class that asks first, and reads it from this one
+        # gunicorn looks for its parser in C on the class that asks, and for the answer on ASGIProtocol: a subclass that
+        # asks first is given the one in Python, which is slower and less strict.
         ASGIProtocol._check_h1c_protocol_available()
         self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
@@ -72,6 +180,13 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
         """Listen to signals from now on; one that came since the fork is heard now."""
         super().init_signals()
         _release_signals()
+
+    async def _serve(self) -> None:
+        looking = asyncio.ensure_future(self.loop.close_overdue())
+        try:
+            await super()._serve()
+        finally:
+            looking.cancel()
 
     async def _shutdown(self) -> None:
         closing = asyncio.ensure_future(self._close_idle())
@@ -117,6 +232,10 @@ def _hold_signals() -> None:
 
 def _release_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def pre_request(_worker: object, _request: object) -> None:
+    """Say nothing: gunicorn would write a client's path, decoded, into the log at DEBUG."""
 
 
 def child_exit(_server: object, worker: Any) -> None:

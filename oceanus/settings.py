@@ -75,6 +75,11 @@ def number(value: str) -> float:
     return parsed
 
 
+def rate(value: str) -> float:
+    """Take a number above 0, or 0 for no limit."""
+    return 0.0 if value == "0" else number(value)
+
+
 def switch(value: str) -> bool:
     """Take 1/0, true/false, yes/no, on/off."""
     if value.lower() in ("1", "true", "yes", "on"):
@@ -223,6 +228,11 @@ class ArmsSettings:
     journal_max_bytes: int = var("JOURNAL_MAX_BYTES", "1073741824", positive, "most that the journal's folder may hold")
     failed_per_minute: int = var("FAILED_PER_MINUTE", "100", positive, "failed beacons kept whole, a site and minute")
     gaze_connections: int = var("GAZE_CONNECTIONS", "1000", natural, "connections that /gaze may hold open, per worker")
+    max_connections: int = var("MAX_CONNECTIONS", "10000", positive, "open at once, per worker; then the idlest goes")
+    rate_per_address: float = var(
+        "RATE_PER_ADDRESS", "0", rate, "beacons a second that an address may send for long, per worker; 0: any number"
+    )
+    rate_burst: int = var("RATE_BURST", "100", positive, "beacons that an address may send at once beside that")
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
 
 

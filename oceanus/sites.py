@@ -26,6 +26,8 @@ _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 DESCRIPTION_CHARACTERS = 1024
 EXPIRY_DAYS = 36_500
+POLICY_TAG = "projects/PROJECT/locations/LOCATION/taxonomies/NUMBER/policyTags/NUMBER"
+_POLICY_TAG = re.compile(r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/taxonomies/[0-9]+/policyTags/[0-9]+")
 STEP_TYPES = {"integer": "INT64", "number": "FLOAT64", "boolean": "BOOL"}
 # What a default may be, by column type; a text for all others.
 DEFAULTS: dict[str, tuple[type, ...]] = {"INT64": (int,), "FLOAT64": (int, float), "BOOL": (bool,)}
@@ -47,6 +49,7 @@ class Field:
     mode: str
     description: str
     anonymous: str
+    policy_tag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ class Site:
     alerts: bool
     cookie_domain: str | None
     callers: str
+    daily_cap: int | None
 
 
 class Sites(Mapping[str, Site]):
@@ -147,6 +151,10 @@ def _column(value: Any) -> bool:
 
 def _description(value: Any) -> bool:
     return is_text(value) and len(value) <= DESCRIPTION_CHARACTERS
+
+
+def _policy_tag(value: Any) -> bool:
+    return isinstance(value, str) and bool(_POLICY_TAG.fullmatch(value))
 
 
 def _days(value: Any) -> bool:
@@ -207,7 +215,7 @@ class _Reader(declared.Reader):
     def field(self, shape: str, name: Any, body: Any) -> Field | None:
         place, before = f"shape {shape}, field {name}", len(self.mistakes)
         self.check_name(name, place)
-        keys = {"from", "normal", "rule", "type", "mode", "description", "anonymous"}
+        keys = {"from", "normal", "rule", "type", "mode", "description", "anonymous", "policy_tag"}
         given = self.mapping(body, place, keys)
         source, _, argument = str(given.get("from", "")).partition(":")
         if source not in SOURCES or (source in ("header", "device")) != bool(argument):
@@ -227,9 +235,12 @@ class _Reader(declared.Reader):
             mode=self.choice(given, place, "mode", ("NULLABLE", "REQUIRED"), "NULLABLE"),
             description=self.value(given, place, "description", _description, "a text of at most 1024 characters", ""),
             anonymous=self.choice(given, place, "anonymous", ("keep", "blank", "cut"), "keep"),
+            policy_tag=self.value(given, place, "policy_tag", _policy_tag, f"named as {POLICY_TAG}", ""),
         )
         self.check_required(read, place)
         self.check_default(read, place)
+        if read.policy_tag and name == "dt":
+            self.wrong(place, "policy_tag: dt is what tables are divided by and the audit counts: leave it readable")
         return read if len(self.mistakes) == before else None
 
     def check_name(self, name: Any, place: str) -> None:
@@ -321,7 +332,7 @@ class _Reader(declared.Reader):
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
             self.wrong(place, "a site's name is small letters, digits and underscores, a letter first, at most 63")
         keys = {"method", "shape", "batch", "table", "origins", "privacy", "unknown"}
-        given = self.mapping(body, place, keys | {"alerts", "cookie_domain", "callers", "description"})
+        given = self.mapping(body, place, keys | {"alerts", "cookie_domain", "callers", "daily_cap", "description"})
         fields = shapes.get(str(given.get("shape")))
         if fields is None:
             self.wrong(place, f"shape: {given.get('shape')!r} is not one of {', '.join(shapes) or 'the shapes (none)'}")
@@ -341,6 +352,7 @@ class _Reader(declared.Reader):
             alerts=self.value(given, place, "alerts", is_boolean, "true or false", False),
             cookie_domain=self.value(given, place, "cookie_domain", is_text, "a domain", None),
             callers=self.choice(given, place, "callers", ("token", "any"), "token"),
+            daily_cap=self.value(given, place, "daily_cap", is_natural, "a whole number of beacons, at least 1", None),
         )
         return site if len(self.mistakes) == before else None
 

@@ -201,6 +201,17 @@ class Pusher:
 
         return cast(list[int], await self._shared("lengths", ask))
 
+    async def accepted(self, sites: Sequence[str], day: str) -> list[int]:
+        """Return what the ledger has counted as accepted on a day (YYYYMMDD), for each of these sites."""
+
+        async def ask() -> list[int]:
+            pipe = self._client.pipeline(transaction=False)
+            for site in sites:
+                pipe.hget(key(site, "ledger"), f"{day}{ACCEPTED}")
+            return [int(count or 0) for count in await pipe.execute()]
+
+        return cast(list[int], await self._shared("accepted", ask))
+
     async def _shared(self, name: str, ask: Callable[[], Awaitable[object]]) -> object:
         """Ask once for all who wait, so that many probes take one connection and no beacon waits for them."""
         asked = self._asked.get(name)

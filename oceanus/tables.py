@@ -25,12 +25,13 @@ VERDICTS = ("agrees", "open", "differs", "partly", "before epoch", "expired", "d
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column as BigQuery names it."""
+    """One column as BigQuery names it; `policy_tag` says who may read it, if that is not everyone."""
 
     name: str
     type: str = "STRING"
     mode: str = "NULLABLE"
     description: str = ""
+    policy_tag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ def _columns(site: Site) -> tuple[Column, ...]:
 
 def _column(site: Site, one: Field) -> Column:
     kind = "STRING" if site.table.is_daily else one.type
-    return Column(one.name, kind, one.mode, one.description)
+    return Column(one.name, kind, one.mode, one.description, one.policy_tag)
 
 
 def _string(name: str, value: object) -> str:

@@ -64,8 +64,7 @@ def loop(step: Callable[[], bool], stop: Stop, idle_seconds: float) -> None:
 def start_log(settings: LogSettings) -> None:
     """Send the diagnostic log to stderr in the format asked for, and name variables that mean nothing any more."""
     handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if settings.format == "json" else plain)
+    handler.setFormatter(_Json() if settings.format == "json" else _Text())
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)
     names = ignored()
     if names:
@@ -92,6 +91,8 @@ def serve_health(port: int, internal: tuple[Network, ...], alive: Callable[[], b
     """Answer /hc (200 while `alive()`, else 503) and /metrics in the background, to internal addresses only."""
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds: whoever sends nothing holds a thread
+
         def do_GET(self) -> None:
             if not is_internal(self.client_address[0], internal):
                 self._answer(403, b"internal addresses only\n")
@@ -120,6 +121,24 @@ def serve_health(port: int, internal: tuple[Network, ...], alive: Callable[[], b
     return server
 
 
+def one_line(text: str) -> str:
+    """Return a text with line breaks and all else that a terminal would obey written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+class _Text(logging.Formatter):
+    """A line for people; only a traceback has more."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+
 class _Json(logging.Formatter):
     """One JSON object a line, with the names that Cloud Logging reads."""
 
@@ -133,5 +152,5 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
     def _message(self, record: logging.LogRecord) -> str:
-        told = record.getMessage()
+        told = one_line(record.getMessage())
         return f"{told}\n{self.formatException(record.exc_info)}" if record.exc_info else told

@@ -109,7 +109,8 @@ STANDING = "SELECT table_name FROM `{dataset}`.INFORMATION_SCHEMA.TABLES WHERE t
 def question(standing: Sequence[tables.Table], by: str, columns: Sequence[str], rows: int) -> str:
     """Return the SQL for the visitor's last rows, newest first; its parameters are `visitor` and `first`, texts."""
     parts = "\nUNION ALL\n".join(_part(table, by, columns) for table in standing)
-    return f"SELECT {', '.join(columns) or 'eid'} FROM (\n{parts}\n)\nORDER BY dt DESC, eid DESC LIMIT {rows:d}"  # noqa: S608 - names of ours, values as parameters
+    read = ", ".join(map(_quoted, columns)) or "eid"
+    return f"SELECT {read} FROM (\n{parts}\n)\nORDER BY dt DESC, eid DESC LIMIT {rows:d}"  # noqa: S608 - names of ours, values as parameters
 
 
 def first_moment(time: datetime, days: int, place: ZoneInfo) -> datetime:
@@ -121,15 +122,21 @@ def first_moment(time: datetime, days: int, place: ZoneInfo) -> datetime:
 def _part(table: tables.Table, by: str, columns: Sequence[str]) -> str:
     types = {column.name: column.type for column in table.columns}
     read = ", ".join(_expression(name, types[name]) for name in dict.fromkeys([*columns, "dt", "eid"]))
-    visitor = by if types[by] == "STRING" else f"CAST({by} AS STRING)"
+    visitor = _quoted(by) if types[by] == "STRING" else f"CAST({_quoted(by)} AS STRING)"
     first = "TIMESTAMP(@first)" if table.partition else "@first"
     return f"SELECT {read} FROM `{table.path}` WHERE {visitor} = @visitor AND dt >= {first}"  # noqa: S608 - names of ours, values as parameters
 
 
+def _quoted(name: str) -> str:
+    """Return a column's name as SQL takes any: a field may be called `order` or `group`."""
+    return f"`{name}`"
+
+
 def _expression(name: str, kind: str) -> str:
+    column = _quoted(name)
     if kind in ("STRING", "TIMESTAMP"):
-        return name
-    return f"TO_JSON_STRING({name}) AS {name}" if kind == "JSON" else f"CAST({name} AS STRING) AS {name}"
+        return column
+    return f"TO_JSON_STRING({column}) AS {column}" if kind == "JSON" else f"CAST({column} AS STRING) AS {column}"
 
 
 def _present(names: Iterable[str], table: tables.Table) -> tuple[str, ...]:

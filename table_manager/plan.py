@@ -143,6 +143,9 @@ def _kept(column: Column, declared: Column | None) -> _Verdict:
     if declared.description not in ("", column.description):
         changes.append(f"describe column {column.name}")
         column = replace(column, description=declared.description)
+    if declared.policy_tag not in ("", column.policy_tag):  # one that is not declared is taken off by a person
+        changes.append(f"tag column {column.name} with {declared.policy_tag}")
+        column = replace(column, policy_tag=declared.policy_tag)
     return _Verdict(column, tuple(changes), tuple(refusals))
 
 

@@ -35,14 +35,18 @@ HOMES = {
 # What `management` may import of the processes: pure modules alone (and in bench, arms' application).
 PURE = (
     "arms/bodies.py",
+    "arms/caps.py",
     "arms/checks.py",
     "arms/devices.py",
     "arms/entries.py",
     "arms/intake.py",
     "arms/kept.py",
+    "arms/limits.py",
     "arms/parameters.py",
+    "arms/patience.py",
     "arms/privacy.py",
     "arms/quota.py",
+    "arms/rates.py",
     "management/accesslog.py",
     "management/again.py",
     "management/doctor.py",

@@ -1,8 +1,11 @@
 """The catalog: datasets and tables, read as plans know them, made and altered as plans say."""
 
+from typing import Any
+
 from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+from google.cloud.bigquery.schema import PolicyTagList
 from google.cloud.bigquery.table import PrimaryKey, TableConstraints
 
 from oceanus.tables import Column, Table
@@ -75,9 +78,7 @@ class Catalog:
             self._rest.update_table(current, parts, retry=_RETRY, timeout=SECONDS)
 
     def _written(self, table: Table) -> bigquery.Table:
-        columns = table.columns
-        schema = [bigquery.SchemaField(one.name, one.type, one.mode, description=one.description) for one in columns]
-        made = bigquery.Table(f"{self._clients.project}.{table.path}", schema=schema)
+        made = bigquery.Table(f"{self._clients.project}.{table.path}", schema=[_field(one) for one in table.columns])
         made.description, made.labels = table.description, table.labels
         if table.partition:
             expiry = table.expiry_days * _DAY_MS if table.expiry_days else None
@@ -89,13 +90,21 @@ class Catalog:
         return made
 
 
+def _field(column: Column) -> bigquery.SchemaField:
+    tags = PolicyTagList([column.policy_tag]) if column.policy_tag else None
+    return bigquery.SchemaField(column.name, column.type, column.mode, description=column.description, policy_tags=tags)
+
+
 def _kept(wanted: bigquery.SchemaField, standing: list[bigquery.SchemaField]) -> bigquery.SchemaField:
     """Return the column with its new mode and description, and all that our plans do not know as it stands.
 
-    That is policy tags, default values, lengths, the parts of a STRUCT: a schema without them would take them off.
+    That is policy tags that sites.yaml does not name, default values, lengths, the parts of a STRUCT: a schema without
+    them would take them off.
     """
     known = next((one.to_api_repr() for one in standing if one.name == wanted.name), {})
-    changed = {"mode": wanted.mode, "description": wanted.description}
+    changed: dict[str, Any] = {"mode": wanted.mode, "description": wanted.description}
+    if wanted.policy_tags:
+        changed["policyTags"] = wanted.policy_tags.to_api_repr()
     return bigquery.SchemaField.from_api_repr(wanted.to_api_repr() | known | changed)
 
 
@@ -105,7 +114,13 @@ def _read(path: str, found: bigquery.Table) -> Table:
     return Table(
         path=path,
         columns=tuple(
-            Column(one.name, _TYPES.get(one.field_type, one.field_type), one.mode or "NULLABLE", one.description or "")
+            Column(
+                one.name,
+                _TYPES.get(one.field_type, one.field_type),
+                one.mode or "NULLABLE",
+                one.description or "",
+                next(iter(one.policy_tags.names), "") if one.policy_tags else "",
+            )
             for one in found.schema
         ),
         description=found.description or "",

@@ -9,16 +9,20 @@ import orjson
 import pytest
 
 from arms.app import create_app
+from arms.caps import Caps
 from arms.collector import Collector, Trust
 from arms.devices import device
 from arms.gather import Gather
+from arms.limits import Limits
 from arms.quota import Quota
+from arms.rates import Rates
 from oceanus import sites
 from oceanus.errors import SpoolError, SpoolUnclearError
 from oceanus.pushes import Push
+from tests.arms.serving import GOOD, serve
 
+__all__ = ["GOOD", "serve"]
 TOKEN = "a-token"
-GOOD = {"oid": "2", "evt": "pageview", "sid": "86895a04e5a59600", "url": "https://shop.example/"}
 
 
 class KeptSpool:
@@ -27,6 +31,7 @@ class KeptSpool:
     def __init__(self) -> None:
         self.pushes: list[Push] = []
         self.failure: SpoolError | None = None
+        self.counted: dict[str, int] = {}
         self.backlog: dict[str, int] = {}
 
     async def keep(self, pushes: Sequence[Push]) -> list[str | None]:
@@ -45,6 +50,10 @@ class KeptSpool:
     async def lengths(self, names: Sequence[str]) -> list[int]:
         await self.ping()
         return [self.backlog.get(name, 0) for name in names]
+
+    async def accepted(self, names: Sequence[str], day: str) -> list[int]:
+        await self.ping()
+        return [self.counted.get(name, 0) for name in names]
 
     def records(self, site: str, source: str = "queue") -> list[dict[str, Any]]:
         """Return what a list of a site holds, oldest first."""
@@ -66,12 +75,16 @@ class LoopbackClient(falcon.testing.TestClient):
 class Arms:
     """A collector with its spool and a client; `get` and `post` send what a browser would."""
 
-    def __init__(self, text: str, *, proxies: int = 0, limit: int = 100, gaze: int = 10) -> None:
+    def __init__(self, text: str, *, proxies: int = 0, limit: int = 100, gaze: int = 10, rates: Rates | None = None):
         self.spool = KeptSpool()
         self.now_us = 1_795_000_000_000_000
+        self.seconds = 0.0
         trust = Trust(proxies=proxies, token=TOKEN, internal=(ip_network("192.168.0.0/16"),))
         gather = Gather(self.spool)
-        self.collector = Collector(sites.parse(text), gather, Quota(limit), trust, device, lambda: self.now_us)
+        every = sites.parse(text)
+        caps = Caps({site.name: site.daily_cap for site in every.values() if site.daily_cap})
+        limits = Limits(rates, caps, lambda: self.seconds) if rates is not None or caps.sites else None
+        self.collector = Collector(every, gather, Quota(limit), trust, device, lambda: self.now_us, limits)
         app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)
         self.client = LoopbackClient(app)
 
@@ -107,8 +120,8 @@ def sample(**changes: str) -> str:
 def make_arms() -> Callable[..., Arms]:
     """Make a collector of the sample sites, some of them changed."""
 
-    def make(*, proxies: int = 0, limit: int = 100, gaze: int = 10, **changes: str) -> Arms:
-        return Arms(sample(**changes), proxies=proxies, limit=limit, gaze=gaze)
+    def make(*, proxies: int = 0, limit: int = 100, gaze: int = 10, rates: Rates | None = None, **changes: str) -> Arms:
+        return Arms(sample(**changes), proxies=proxies, limit=limit, gaze=gaze, rates=rates)
 
     return make
 

@@ -18,7 +18,7 @@ values = st.one_of(
 def field(name: str, **rule: object) -> Field:
     return Field(
         name=name, source="query", argument="", normal=(), rule=rule, type="STRING", mode="NULLABLE", description="",
-        anonymous="keep",
+        anonymous="keep", policy_tag="",
     )  # fmt: skip
 
 

@@ -19,6 +19,17 @@ def test_liveness_does_not_depend_on_redis_and_the_balancer_does(arms: Arms) -> 
     assert [arms.get(path).status_code for path in ("/hc", "/lb")] == [200, 503]
 
 
+def test_why_it_is_not_ready_is_for_internal_addresses_only(make_arms: Callable[..., Arms]) -> None:
+    arms = make_arms(proxies=1)
+    arms.spool.failure = SpoolUnclearError("10.0.0.7:6379 is away")
+
+    for path in ("/lb", "/rstatus"):
+        inside, outside = arms.get(path), arms.get(path, X_Forwarded_For="8.8.8.8")
+        assert (inside.status_code, outside.status_code) == (503, 503)
+        assert "10.0.0.7" in inside.text
+        assert "10.0.0.7" not in outside.text
+
+
 def test_the_backlog_is_ok_up_to_some_batches_and_then_lists_the_queues(arms: Arms) -> None:
     limit = 2 * sum(site.batch.rows for site in arms.collector.sites.values())
     arms.spool.backlog = {"bizocean": limit}

@@ -4,10 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,69 +16,10 @@ import pytest
 from management import parts
 from oceanus import sites
 from tests.arms.conftest import GOOD
-from tests.conftest import RedisProcess, end, wait_for_port
+from tests.arms.serving import Serve, until
+from tests.conftest import RedisProcess, end
 
 SILENT_SECONDS = 60
-
-
-@dataclass
-class Server:
-    """A running arms."""
-
-    process: "subprocess.Popen[bytes]"
-    port: int
-    log: Path
-
-    def get(self, path: str, **options: object) -> httpx.Response:
-        """Send a GET over a connection of its own."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20, **options)
-
-    def swallow(self, **changes: str) -> httpx.Response:
-        """Send a good beacon."""
-        return self.get(f"/swallow/bizocean?{urlencode(GOOD | changes)}")
-
-    def raw(self, sent: bytes) -> bytes:
-        """Send bytes and return the first line of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall(sent)
-            return connection.makefile("rb").readline()
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start `python -m arms` at a Redis, with more environment."""
-    started: list[Server] = []
-
-    def start(redis: RedisProcess, **environ: str) -> Server:
-        port, log = parts.free_port(), tmp_path / f"arms-{len(started)}.log"
-        told = {
-            "PORT": str(port),
-            "LISTEN_ADDRESS": "127.0.0.1",
-            "SITES_FILE": str(sites.SAMPLE),
-            "PATH": "/usr/bin:/bin",
-        }
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "arms"], env=told | redis.environ | environ, stdout=out, stderr=out
-            )
-        started.append(Server(process, port, log))
-        wait_for_port(port, process)
-        return started[-1]
-
-    yield start
-    for server in started:
-        end(server.process)
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 def test_an_answered_beacon_survives_a_power_cut_of_redis(serve: Serve, own_redis: RedisProcess) -> None:

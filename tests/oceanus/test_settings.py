@@ -68,6 +68,9 @@ WRONG = {
     "WORKERS": ["0", "two"],
     "TRUSTED_PROXIES": ["-1", "1.5"],
     "INTERNAL_IPS_V4": ["10.0.0.1/8", "office"],
+    "RATE_PER_ADDRESS": ["-1", "nan", "inf", "many"],
+    "RATE_BURST": ["0", "1.5"],
+    "MAX_CONNECTIONS": ["0"],
     "REDIS_DELAY_LIMIT_RATE": ["0", "nan", "inf", "x"],
 }
 

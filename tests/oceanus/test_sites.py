@@ -90,6 +90,7 @@ def test_what_a_site_leaves_out_has_a_default():
     )
     assert shop.privacy == sites.Privacy(policy="keep", consent=None, mask=None)
     assert (shop.unknown, shop.alerts, shop.cookie_domain, shop.callers) == (None, False, None, "token")
+    assert (shop.daily_cap, {field.policy_tag for field in shop.fields}) == (None, {""})
 
 
 def test_a_shape_that_extends_another_gives_only_what_differs():
@@ -134,6 +135,7 @@ FIELD_MISTAKES = {
     "{from: query, rule: {default: 5}}": "rule: default 5 is no STRING",
     "{from: query, type: INT64, normal: [integer], rule: {default: '0'}}": "rule: default '0' is no INT64",
     "{from: query, type: JSON, normal: [json], rule: {default: oops}}": "rule: default 'oops' is no JSON",
+    "{from: query, policy_tag: pii}": "policy_tag: 'pii' must be named as projects/PROJECT/locations/",
     "{from: query, normal: [integer]}": "normal: integer makes a value of type INT64, and the column is STRING",
 }
 
@@ -144,6 +146,14 @@ def test_a_mistake_in_a_field_is_one_line_with_file_shape_field_and_remedy(body)
 
     assert len(found) == 1
     assert found[0].startswith(f"my.yaml: shape short, field one: {FIELD_MISTAKES[body]}")
+
+
+def test_the_time_that_the_audit_counts_by_is_not_hidden():
+    tag = "projects/p/locations/eu/taxonomies/1/policyTags/2"
+    found = mistakes((SHAPES + SITES).replace("mode: REQUIRED}", f"mode: REQUIRED, policy_tag: {tag}}}", 1))
+
+    assert len(found) == 1
+    assert "field dt: policy_tag: dt is what tables are divided by" in found[0]
 
 
 @pytest.mark.parametrize("name", ["debug", "cid", "re", "v", "eid"])
@@ -195,6 +205,7 @@ SITE_MISTAKES = {
     "unknown: eid": ("", "unknown: eid is a field already; give the column another name"),
     "unknown: 'no column'": ("", "unknown: 'no column' must be the name of a JSON column"),
     "alerts: often": ("", "alerts: 'often' must be true or false"),
+    "daily_cap: 0": ("", "daily_cap: 0 must be a whole number of beacons, at least 1"),
     "callers: some": ("", "callers: 'some' is not known; choose one of token, any"),
 }
 

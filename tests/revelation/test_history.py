@@ -62,9 +62,9 @@ def test_the_question_about_a_partitioned_table() -> None:
     table = NAMING.table(SITES["bizocean"], "2026-11-22")
 
     assert question([table], "sid", ["dt", "evt", "jsn"], 150) == (
-        "SELECT dt, evt, jsn FROM (\n"
-        "SELECT dt, evt, TO_JSON_STRING(jsn) AS jsn, eid FROM `d.p_bizocean` "
-        "WHERE sid = @visitor AND dt >= TIMESTAMP(@first)\n"
+        "SELECT `dt`, `evt`, `jsn` FROM (\n"
+        "SELECT `dt`, `evt`, TO_JSON_STRING(`jsn`) AS `jsn`, `eid` FROM `d.p_bizocean` "
+        "WHERE `sid` = @visitor AND dt >= TIMESTAMP(@first)\n"
         ")\n"
         "ORDER BY dt DESC, eid DESC LIMIT 150"
     )
@@ -74,10 +74,10 @@ def test_the_question_about_tables_of_days() -> None:
     standing = [NAMING.table(SITES["skj"], day) for day in ("2026-11-21", "2026-11-22")]
 
     assert question(standing, "uid", ["tit"], 5) == (
-        "SELECT tit FROM (\n"
-        "SELECT tit, dt, eid FROM `d.p_skj_20261121` WHERE uid = @visitor AND dt >= @first\n"
+        "SELECT `tit` FROM (\n"
+        "SELECT `tit`, `dt`, `eid` FROM `d.p_skj_20261121` WHERE `uid` = @visitor AND dt >= @first\n"
         "UNION ALL\n"
-        "SELECT tit, dt, eid FROM `d.p_skj_20261122` WHERE uid = @visitor AND dt >= @first\n"
+        "SELECT `tit`, `dt`, `eid` FROM `d.p_skj_20261122` WHERE `uid` = @visitor AND dt >= @first\n"
         ")\n"
         "ORDER BY dt DESC, eid DESC LIMIT 5"
     )

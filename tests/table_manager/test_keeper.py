@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from google.cloud import bigquery
+from google.cloud.bigquery.schema import PolicyTagList
 from prometheus_client import CollectorRegistry
 
 from oceanus import sites
@@ -277,6 +278,20 @@ def test_an_alteration_keeps_what_our_plans_do_not_know_of_a_column():
     ]
     assert [part.name for part in rest.schema[0].fields] == ["a"]
     assert (rest.schema[1].max_length, rest.schema[1].default_value_expression) == (5, "'x'")
+
+
+def test_policy_tags_are_sent_as_google_names_them_and_others_are_kept():
+    tag, other = (f"projects/p/locations/eu/taxonomies/1/policyTags/{number}" for number in (2, 3))
+    foreign = bigquery.SchemaField("foreign", "STRING", policy_tags=PolicyTagList([other]))
+    rest = RecordingRest([bigquery.SchemaField("email", "STRING"), foreign])
+    catalog = Catalog(Clients(project="p", location="US", rest=rest, write=None))
+    columns = (Column("email", policy_tag=tag), Column("foreign"), Column("tel", policy_tag=tag))
+
+    catalog.alter(Table(path="d.t", columns=columns, description=""))
+
+    told = {one["name"]: one.get("policyTags") for one in (column.to_api_repr() for column in rest.schema)}
+    assert told == {"email": {"names": [tag]}, "foreign": {"names": [other]}, "tel": {"names": [tag]}}
+    assert [one.policy_tag for one in catalog.find("d.t").columns] == [tag, other, tag]
 
 
 # --- as a process

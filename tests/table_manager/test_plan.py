@@ -120,6 +120,22 @@ def test_a_description_that_is_not_declared_takes_none_away():
     assert plan.for_table(wanted, STANDING) == Plan()
 
 
+TAG = "projects/p/locations/eu/taxonomies/1/policyTags/2"
+
+
+def test_a_policy_tag_is_set_on_new_columns_and_on_those_that_stand():
+    wanted = replace(STANDING, columns=(*column("url", policy_tag=TAG), Column("tel", policy_tag=TAG)))
+
+    assert altered(wanted) == (wanted, (f"tag column url with {TAG}", "add column tel STRING"))
+    assert plan.for_table(wanted, wanted) == Plan()
+
+
+def test_a_policy_tag_that_is_not_declared_any_more_stays_until_a_person_takes_it_off():
+    standing = replace(STANDING, columns=column("url", policy_tag=TAG))
+
+    assert plan.for_table(STANDING, standing) == Plan()
+
+
 def test_labels_are_set_and_others_kept():
     wanted = replace(STANDING, labels={"site": "shop"})
 
