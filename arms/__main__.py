@@ -109,7 +109,6 @@ def arguments(read: ArmsSettings) -> list[str]:
         "keep-alive": 1,  # any but 0: how long is said by arms.server.TURNS
         "worker-connections": read.max_connections,
         "graceful-timeout": read.grace_seconds,
-        "http-parser": "fast",
         "limit-request-line": REQUEST_LINE_BYTES,
         "http-parser": "fast",  # never silently the one in Python
         "log-level": read.log.level.lower(),
