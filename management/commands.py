@@ -20,8 +20,8 @@ from management.alerts_commands import alerts, tail
 from management.bench.commands import bench
 from management.doctor_commands import command as doctor
 from management.failed_commands import failed
-from management.migrate_commands import command as migrate
 from management.k8s_commands import group as k8s
+from management.migrate_commands import command as migrate
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
