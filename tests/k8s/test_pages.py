@@ -31,6 +31,7 @@ def test_a_shell_can_read_every_block(text):
     read = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
 
     assert (read.returncode, read.stderr) == (0, "")
+    assert not re.search(r"(^|\s)#\s", text), "zsh takes no comments where it is typed into"
 
 
 @pytest.mark.parametrize("page", [GKE, REGIONS], ids=["gke", "multi-region"])

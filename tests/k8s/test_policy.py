@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from oceanus import settings, sites
+from oceanus import settings, sites, worker
 from oceanus.settings import ArmsSettings, R2bqSettings, RevelationSettings, TableManagerSettings
 from revelation import rules
 from tests.k8s.rendered import (
@@ -344,6 +344,16 @@ def test_arms_trusts_googles_balancer_and_nobody_else_in_front():
     trusted = {name: Workload(name, "arms").environ()["TRUSTED_PROXIES"] for name in OVERLAYS}
 
     assert trusted == {"local": "0", "gke": "2", "gke-keda": "2"}
+
+
+@every_process
+def test_probes_and_scrapes_come_from_addresses_that_are_internal_and_visitors_do_not(one: Workload):
+    internal = settings.read(GROUPS[one.name], one.environ()).internal
+
+    inside = ("10.128.0.7", "10.4.1.9", "172.17.0.1", "192.168.1.2", "100.64.3.4", "169.254.1.1", "127.0.0.1")
+    assert [address for address in inside if not worker.is_internal(address, internal)] == []
+    outside = ("35.191.10.3", "130.211.1.4", "203.0.113.7", "8.8.8.8", "2001:db8::7")
+    assert [address for address in outside if worker.is_internal(address, internal)] == []
 
 
 def test_googles_front_ends_are_not_internal():
