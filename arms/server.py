@@ -177,9 +177,9 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
         asyncio.set_event_loop(self.loop)
 
     def init_signals(self) -> None:
-        """Listen to signals from now on; one that came since the fork is heard now."""
+        """Listen to signals; one that came since the fork is heard when the loop runs: before, uvloop would lose it."""
         super().init_signals()
-        _release_signals()
+        self.loop.call_soon(_release_signals)
 
     async def _serve(self) -> None:
         looking = asyncio.ensure_future(self.loop.close_overdue())
