@@ -224,7 +224,7 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
 @oceanus.command("redis-users", epilog="Example: oceanus redis-users redis-users/")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def redis_users_command(folder: Path) -> None:
-    """Make the users of Redis: a password for each, and the ACL file.
+    """Make the users of Redis, their passwords and ACL file.
 
     FOLDER gets a file for each user (arms, r2bq, table_manager, revelation, management, admin) with its password, and
     users.acl, which holds their hashes, for Redis (aclfile). A password that is there stays; to change one, remove its

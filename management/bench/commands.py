@@ -13,7 +13,10 @@ _COLUMNS = ("", "requests/s", "p50 ms", "p99 ms", "CPU us", "MiB")
 
 @click.group("bench")
 def bench() -> None:
-    """Measure oceanus on this machine: what it costs beside the barest thing that could do the same."""
+    """Measure oceanus on this machine.
+
+    What it costs beside the barest thing that could do the same.
+    """
 
 
 @bench.command("collector", epilog="Example: oceanus bench collector --pairs 7")
@@ -21,9 +24,9 @@ def bench() -> None:
 @click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="Length of a turn.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def collector_command(count: int, seconds: int, form: str) -> None:
-    """Compare arms, one worker, with a Falcon that answers a GIF and stores nothing.
+    """Compare arms, one worker, with a bare Falcon.
 
-    By turns, on the same server with the same settings, under the same realistic beacons from wrk; then arms at half of
+    That one answers a GIF and stores nothing. By turns, on the same server with the same settings, under the same realistic beacons from wrk; then arms at half of
     its rate, from hey. CPU is that of the worker, user and system: steadier than time where a machine is shared.
     """
     for program in ("wrk", "hey"):

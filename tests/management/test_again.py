@@ -108,7 +108,7 @@ def test_a_refusal_that_this_redis_never_counted_is_counted_as_accepted(epoch_us
             "its visitor objects, and the site keeps nothing then",
         ),
         (row("write", "\\xff"), "its text is not JSON"),
-        (row("write", refused(v=9)), "its text has format version 9; this release reads 1"),
+        (row("write", refused(v=9)), "its text has format version 9, and this release reads 1"),
         (row("write", refused(hits="3")), "still refused: hits: is no whole number of 64 bits"),
         (
             row("write", refused(dt=records.time_text(NOW_US - 31 * DAY_US))),
