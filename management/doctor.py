@@ -15,7 +15,7 @@ OLDEST_REDIS = (7, 0)
 CLOCK_SECONDS = 1.0
 MEBI = 1 << 20
 _JOBS, _DATA = "bigquery.jobs.create", "bigquery.tables.getData"
-# What each process calls (docs/gke.md says which role gives it).
+# What each process calls, as in the roles of k8s/iam; that a dataset can be seen is asked for at once.
 PERMISSIONS: dict[str, tuple[str, ...]] = {
     "arms": (),
     "r2bq": (_JOBS, "bigquery.tables.get", _DATA, "bigquery.tables.updateData"),
@@ -30,7 +30,7 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     ),
     "revelation": (_JOBS, _DATA),
 }
-DAILY = "bigquery.tables.create"  # r2bq makes the tables of days that nobody made
+DAILY = ("bigquery.tables.create", "bigquery.tables.update")  # r2bq makes the tables of days that nobody made
 PROJECT_ONLY = (_JOBS, "bigquery.datasets.create")
 # cloud.google.com/bigquery/quotas#write-api-limits: what a project has unless Google gave it more.
 CONNECTIONS = {"US": 10_000, "EU": 10_000}
@@ -132,7 +132,7 @@ def needed(processes: Iterable[str], sites: Iterable[Site]) -> set[str]:
     """Return the permissions that these processes need for these sites."""
     chosen = set(processes)
     found = {one for process in chosen for one in PERMISSIONS[process]}
-    return found | ({DAILY} if "r2bq" in chosen and any(site.table.is_daily for site in sites) else set())
+    return found | (set(DAILY) if "r2bq" in chosen and any(site.table.is_daily for site in sites) else set())
 
 
 def permissions(wanted: set[str], on_project: set[str], on_tables: set[str] | None) -> list[Finding]:

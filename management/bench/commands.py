@@ -26,8 +26,9 @@ def bench() -> None:
 def collector_command(count: int, seconds: int, form: str) -> None:
     """Compare arms, one worker, with a bare Falcon.
 
-    That one answers a GIF and stores nothing. By turns, on the same server with the same settings, under the same realistic beacons from wrk; then arms at half of
-    its rate, from hey. CPU is that of the worker, user and system: steadier than time where a machine is shared.
+    That one answers a GIF and stores nothing. By turns, on the same server with the same settings, under the same
+    realistic beacons from wrk; then arms at half of its rate, from hey. CPU is that of the worker, user and system:
+    steadier than time where a machine is shared.
     """
     for program in ("wrk", "hey"):
         load.find(program)

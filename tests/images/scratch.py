@@ -101,7 +101,7 @@ class Room:
             return words
         for folder in writable:
             os.chown(folder, user, user)
-        prefix, hidden = Path(sys.base_prefix), _hidden(Path(sys.base_prefix))
+        prefix, home = Path(sys.base_prefix), hidden(Path(sys.base_prefix))
         if may_make_namespaces():
             place = self._path / "interpreter"
             place.mkdir(exist_ok=True)
@@ -109,13 +109,13 @@ class Room:
                 *_ENCLOSED,
                 str(user),
                 str(prefix),
-                str(hidden or ""),
+                str(home or ""),
                 str(place),
                 *map(str, writable),
                 "--",
                 *words,
             ]
-        if hidden:
+        if home:
             raise NotHereError(f"user {user} cannot reach {prefix}, and no namespace can be made here")
         return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs", "--", *words]
 
@@ -211,7 +211,7 @@ def may_make_namespaces() -> bool:
         return False
 
 
-def _hidden(path: Path) -> Path | None:
+def hidden(path: Path) -> Path | None:
     """Return the outermost folder on the way to `path` that others may not enter."""
     return next((one for one in reversed([path, *path.parents]) if not one.stat().st_mode & 0o001), None)
 

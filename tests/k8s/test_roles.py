@@ -6,6 +6,7 @@ from inspect import getmembers, isfunction
 import pytest
 import yaml
 
+from management import doctor
 from oceanus.warehouse import Catalog, Queries, Writer
 from tests.k8s.rendered import K8S, TOP
 
@@ -94,3 +95,12 @@ def test_a_role_says_how_it_is_made(file):
 
     assert f'gcloud iam roles create oceanus_{file.stem} --project "$PROJECT_ID" --file k8s/iam/{file.name}' in text
     assert yaml.safe_load(text).keys() == {"title", "description", "stage", "includedPermissions"}
+
+
+@pytest.mark.parametrize("process", sorted(SOURCES))
+def test_the_doctor_asks_for_what_the_roles_give(process):
+    assert set(doctor.PERMISSIONS[process]) | CHECK == permissions(process) | CHECK
+
+
+def test_the_doctor_asks_for_what_day_tables_need():
+    assert set(doctor.DAILY) == permissions("r2bq_day_tables")

@@ -30,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from management import parts
 from oceanus.sites import SAMPLE
 from tests.arms.conftest import GOOD
+from tests.arms.test_server import until
 from tests.conftest import RedisProcess, absent, end, wait_for_port
 from tests.machine.test_units import MACHINE, settings
 
@@ -193,6 +194,18 @@ def test_a_restart_of_arms_refuses_nobody(door: Door, arms: Arms, redis_server: 
 
     assert set(answered) == {200}
     assert len(stored(redis_server)) == len(answered)
+
+
+def test_a_visitor_who_does_not_wait_has_still_sent_his_beacon(
+    door: Door, arms: Arms, redis_server: RedisProcess
+) -> None:
+    assert end(arms.process) == 0
+    with door.visitor() as visitor, pytest.raises(httpx.ReadTimeout):
+        visitor.get(BEACON, timeout=0.5)  # then he closes his end
+
+    arms.start()
+
+    until(lambda: len(stored(redis_server)) == 1)
 
 
 def test_a_restart_refuses_nobody_who_comes_with_a_connection_for_each_beacon(
