@@ -6,17 +6,20 @@
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
 # make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
+# make fuzz   REQUESTS=100000 hostile requests at arms, chosen by SEED: no 5xx, no growth, nothing through that may not
+# make audit-packages  known holes in what we depend on, by pip-audit; needs the internet
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost lint format lock clean debian
+.PHONY: up test chaos model outage told live cost fuzz audit-packages lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
 RUNS ?= 400
 SEED ?=
 RECORDS ?= 5000000
+REQUESTS ?= 100000
 PIP_QUIET := --disable-pip-version-check --no-input
 
 up: $(VENV)/ready
@@ -43,6 +46,16 @@ chaos: $(VENV)/ready debian
 
 model: $(VENV)/ready debian
 	$(VENV)/bin/python -m tests.model --runs $(RUNS) $(if $(MUTATIONS),--mutations)
+
+fuzz: $(VENV)/ready debian
+	@REQUESTS=$(REQUESTS) SEED=$(SEED) $(VENV)/bin/python -m pytest -q -s --timeout 7200 tests/fuzz
+
+# Known holes in what we depend on, by the advisories of the index that pip uses; in an environment of its own.
+audit-packages: $(VENV)/ready
+	@test -x $(VENV)-audit/bin/pip-audit || { $(VENV)/bin/python -m venv $(VENV)-audit \
+	  && $(VENV)-audit/bin/pip install $(PIP_QUIET) --quiet pip-audit; }
+	@for file in requirements/*.txt; do echo "$$file"; \
+	  $(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$file || exit 1; done
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -96,5 +109,5 @@ lock:
 	done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
