@@ -9,11 +9,13 @@
 # make images every image as its Dockerfile says, without a Docker engine: installed, started, stopped; some minutes
 # make install TO=/opt/oceanus/0.1.0   what one machine runs in production, from the lock files (docs/one-machine.md)
 # make sbom   what is in each image, as CycloneDX in dist/
+# make fuzz   REQUESTS=100000 hostile requests at arms, chosen by SEED: no 5xx, no growth, nothing through that may not
+# make audit-packages  known holes in what we depend on, by pip-audit; needs the internet
 # make lint   style and types
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost images install sbom lint format lock clean debian
+.PHONY: up test chaos model outage told live cost fuzz images install sbom audit-packages lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
@@ -21,6 +23,7 @@ RUNS ?= 400
 SEED ?=
 RECORDS ?= 5000000
 IMAGES := arms r2bq table_manager revelation management
+REQUESTS ?= 100000
 PIP_QUIET := --disable-pip-version-check --no-input
 
 up: $(VENV)/ready
@@ -66,6 +69,16 @@ sbom: $(VENV)/ready
 	for image in $(IMAGES); do \
 	  $(VENV)/bin/cyclonedx-py requirements --output-reproducible --output-file dist/$$image.cdx.json requirements/$$image.txt; \
 	done
+
+fuzz: $(VENV)/ready debian
+	@REQUESTS=$(REQUESTS) SEED=$(SEED) $(VENV)/bin/python -m pytest -q -s --timeout 7200 tests/fuzz
+
+# Known holes in what we depend on, by the advisories of the index that pip uses; in an environment of its own.
+audit-packages: $(VENV)/ready
+	@test -x $(VENV)-audit/bin/pip-audit || { $(VENV)/bin/python -m venv $(VENV)-audit \
+	  && $(VENV)-audit/bin/pip install $(PIP_QUIET) --quiet pip-audit; }
+	@for file in requirements/*.txt; do echo "$$file"; \
+	  $(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$file || exit 1; done
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -122,5 +135,5 @@ lock:
 	echo setuptools | $(LOCK) - --constraint requirements/develop.txt --output-file requirements/build.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,7 +83,8 @@ def take(path: Path, grace_seconds: float, tell: Callable[[str], None]) -> Folde
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (path / "journal").mkdir(exist_ok=True)
+        path.chmod(0o700)  # one that was there already, too: what visitors sent is in it
+        (path / "journal").mkdir(exist_ok=True, mode=0o700)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise MisconfiguredError(

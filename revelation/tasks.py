@@ -166,6 +166,8 @@ class Lane:
         self._broker = _Broker(place, client)
         self._told = dramatiq.actor(queue_name=place, broker=self._broker)(self.tell)
         self._flushed = dramatiq.actor(queue_name=place, broker=self._broker)(self.flush)
+        for actor in (self._told, self._flushed):
+            actor.logger.setLevel(logging.INFO)  # at DEBUG it writes whole records
         self._worker = dramatiq.Worker(self._broker, worker_threads=THREADS)
 
     def start(self) -> None:
