@@ -1,6 +1,7 @@
 """What r2bq counts, in Prometheus' conventions."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -24,6 +25,15 @@ FRESHNESS = Histogram(
     ["site"],
     buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600),
 )
+
+
+_LENGTHS: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+
+
+def waits(redis: str, place: tuple[str, str], length: int) -> None:
+    """Note how many records wait in a list in one Redis; the gauge has those of all."""
+    _LENGTHS[place][redis] = length
+    QUEUE.labels(*place).set(sum(_LENGTHS[place].copy().values()))
 
 
 def written(site: str, source: str, rows: Iterable[Record], key: str) -> None:
