@@ -161,14 +161,14 @@ def status_command(ctx: click.Context, form: str) -> None:
     environ = settings.environment()
     sites_file = running.sites_file(environ)
     declared = sites.load(sites_file)
-    chosen = running.redis(environ)
-    spools = Spools.connected(shards(chosen, declared))
+    chosen = shards(running.redis(environ), declared)
+    spools = Spools.connected(chosen)
     parts = {name: spools.looks(name) for name in [*declared, *sorted(spools.sites() - set(declared))]}
     looks = {name: together(list(each.values())) for name, each in parts.items()}
     in_journal = status.ask_arms(running.arms_metrics(environ))
     now_us = time.time_ns() // 1000
     removed = status.stranded(looks, declared)
-    to_tell = status.alerts(Alerts(connect(chosen)), declared.values())
+    to_tell = status.alerts([Alerts(connect(one)) for one in chosen.redis.values()], declared.values())
     seen = {name: status.site_status(look, now_us) for name, look in looks.items()}
     status.show(seen, removed, in_journal, to_tell, form, sys.stdout)
     if in_journal is None:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
@@ -77,15 +77,15 @@ class Told:
         return f"{counted(self.records, 'record')} and {counted(self.messages, 'message')} wait{failed}"
 
 
-def alerts(book: Alerts, sites: Iterable[Site]) -> Told | None:
-    """Return what waits to be told; None where no site may be told of."""
+def alerts(books: Sequence[Alerts], sites: Iterable[Site]) -> Told | None:
+    """Return what waits to be told, by the books of every Redis, the default one first; None if there is nothing to."""
     told = [site.name for site in sites if site.alerts]
     if not told:
         return None
     return Told(
-        records=sum(book.waiting(name)[0] for name in told),
-        messages=sum(book.messages().values()),
-        failed=book.count_failed(),
+        records=sum(book.waiting(name)[0] for name in told for book in books),
+        messages=sum(books[0].messages().values()),
+        failed=books[0].count_failed(),
     )
 
 
