@@ -12,12 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from arms import leaving
+from arms import leaving, spread
 from arms.journal import Journal
 from arms.store import Store
 from oceanus import settings, sites, worker
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import ArmsSettings
+from oceanus.shards import DEFAULT, Shards, shards
 from oceanus.spool import Pusher, connect_pusher
 from oceanus.worker import refuse_to_start
 
@@ -41,7 +42,7 @@ def main() -> None:
     folder = given.push_journal
     try:
         read = settings.read(ArmsSettings)
-        sites.load(read.sites.file)
+        chosen = shards(read.redis, sites.load(read.sites.file))
         check_folder("--push-journal", folder) if folder else check_folder("JOURNAL_DIR", read.journal_dir)
         check_socket(read.listen_fd)
     except MisconfiguredError as exc:
@@ -49,7 +50,7 @@ def main() -> None:
     if given.before_stop:
         sys.exit(before_stop(read.port, *given.before_stop))
     if folder:
-        sys.exit(asyncio.run(push_journal(read, Path(folder))))
+        sys.exit(asyncio.run(push_journal(read, chosen, Path(folder).absolute())))
     environ = settings.environment()
     if read.workers > 1:
         environ[settings.MULTIPROCESS] = tempfile.mkdtemp(prefix="oceanus-metrics-")
@@ -77,18 +78,33 @@ def listens(number: int) -> bool:
         return False
 
 
-async def push_journal(read: ArmsSettings, folder: Path) -> int:
-    """Push what the folder's segments hold, those of living processes excepted; return the exit code."""
+async def push_journal(read: ArmsSettings, chosen: Shards, folder: Path) -> int:
+    """Push what the folder's segments hold, and those below it, each to its Redis; return the exit code.
+
+    Segments of living processes are left alone, and those for a Redis that is not configured.
+    """
     worker.start_log(read.log)
-    pusher = Pusher(connect_pusher(read.redis, PUSH_SECONDS), socket.gethostname(), os.getpid())
+    below = spread.strange(str(folder), [])
+    left = [await _push_journal(read, chosen, one) for one in [folder, *below]]
+    return 1 if any(left) else 0
+
+
+async def _push_journal(read: ArmsSettings, chosen: Shards, folder: Path) -> bool:
+    """Push one folder's segments to the Redis that it is named after, else to the default one; say if some are left."""
+    is_named = ":" in folder.name
+    name = chosen.at(folder.name) if is_named else DEFAULT
+    if name is None:
+        print(f"{folder}: REDIS_SHARDS names no Redis {folder.name}: add its address", file=sys.stderr)
+        return True
+    pusher = Pusher(connect_pusher(chosen.redis[name], PUSH_SECONDS), socket.gethostname(), os.getpid())
     journal = Journal(folder, "push-journal", read.journal_max_bytes)
     journal.take_over()
     records = journal.records
-    await Store(pusher, journal, PUSH_SECONDS).mend()
+    await Store(pusher, journal, PUSH_SECONDS, name).mend()
     await pusher.close()
     left = journal.records
     print(f"{records - left} records pushed from {folder}, {left} left", file=sys.stderr if left else sys.stdout)
-    return 1 if left else 0
+    return bool(left)
 
 
 def before_stop(port: int, least: float, most: float) -> int:

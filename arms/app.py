@@ -8,9 +8,7 @@ import falcon.asgi
 from arms.arrival import Request
 from arms.beacons import Gaze, Pierce, Pirate, Swallow
 from arms.collector import Collector
-from arms.probes import Backlog, Balancer, Health, Icon, Metrics, Robots, Root, Static
-from arms.store import Store
-from oceanus.spool import Pusher
+from arms.probes import Backlog, Balancer, Health, Icon, Lengths, Metrics, Ready, Robots, Root, Static
 
 App = falcon.asgi.App[Request, falcon.asgi.Response]
 
@@ -33,8 +31,8 @@ class Lifespan:
 
 def create_app(
     collector: Collector,
-    pusher: Pusher,
-    store: Store,
+    pusher: Lengths,
+    store: Ready,
     *,
     delay_limit_rate: float = 2,
     gaze_connections: int = 1000,

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from arms import metrics
 from arms.arrival import Request, client_address
-from arms.gather import Gather, NotStoredError
+from arms.gather import NotStoredError, Stores
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
 from arms.limits import LimitedError, Limits, day
 from arms.parameters import ParameterError
@@ -49,7 +49,7 @@ class Collector:
     def __init__(
         self,
         sites: Sites,
-        gather: Gather,
+        gather: Stores,
         quota: Quota,
         trust: Trust,
         device: Callable[[str], str],

@@ -23,9 +23,28 @@ JOURNAL_BYTES = Gauge("oceanus_arms_journal_bytes", "Bytes that wait in the jour
 JOURNAL_AGE = Gauge(
     "oceanus_arms_journal_age_seconds", "Age of the oldest record in the journal.", multiprocess_mode="livemax"
 )
+SHARD_JOURNALLED = Gauge(
+    "oceanus_arms_shard_journalled",
+    "Of the records that wait in the journal, those for a Redis of REDIS_SHARDS.",
+    ["redis"],
+    multiprocess_mode="livesum",
+)
 HELD = Gauge("oceanus_arms_gaze_held", "Connections that /gaze holds open.", multiprocess_mode="livesum")
 CLOSED = Counter(
     "oceanus_arms_closed_connections_total",
     "Connections closed by us: time (too slow), room (MAX_CONNECTIONS).",
     ["reason"],
 )
+
+_JOURNALS: dict[str, tuple[int, int, float]] = {}
+
+
+def journal(redis: str, records: int, size: int, age_seconds: float) -> None:
+    """Note what waits in the journal of one Redis; the gauges have those of all."""
+    _JOURNALS[redis] = records, size, age_seconds
+    every = _JOURNALS.values()
+    JOURNALLED.set(sum(one[0] for one in every))
+    JOURNAL_BYTES.set(sum(one[1] for one in every))
+    JOURNAL_AGE.set(max(one[2] for one in every))
+    if redis:
+        SHARD_JOURNALLED.labels(redis).set(records)

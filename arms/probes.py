@@ -1,7 +1,9 @@
 """The routes that are no beacons: probes, backlog, metrics, static files, robots and the icon."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import falcon.asgi
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -11,9 +13,7 @@ from arms import answers
 from arms.arrival import Request
 from arms.collector import Collector
 from arms.journal import JournalFullError
-from arms.store import Store
 from oceanus.errors import SpoolError
-from oceanus.spool import Pusher
 
 Response = falcon.asgi.Response
 STATIC = Path(__file__).with_name("static")
@@ -24,6 +24,20 @@ WELCOME = """oceanus is running. Send a beacon:
 and look for its row: oceanus sql "SELECT * FROM SITE"
 """
 TYPES = {"js": "text/javascript", "html": "text/html", "css": "text/css"}
+
+
+class Ready(Protocol):
+    """What makes beacons durable."""
+
+    async def ready(self) -> None:
+        """Raise SpoolError or JournalFullError unless a beacon could be made durable now."""
+
+
+class Lengths(Protocol):
+    """What knows how much waits."""
+
+    async def lengths(self, sites: Sequence[str]) -> list[int]:
+        """Return the length of each site's queue; raises SpoolError."""
 
 
 class Probe:
@@ -49,7 +63,7 @@ class Health(Probe):
 class Balancer(Probe):
     """/lb: 200 while a beacon can be made durable, else 503, and why for internal addresses only."""
 
-    def __init__(self, collector: Collector, store: Store) -> None:
+    def __init__(self, collector: Collector, store: Ready) -> None:
         self._collector = collector
         self._store = store
 
@@ -66,7 +80,7 @@ class Balancer(Probe):
 class Backlog(Probe):
     """/rstatus: do the sites' queues hold more than a few batches? For people and scripts; never a probe."""
 
-    def __init__(self, collector: Collector, pusher: Pusher, rate: float) -> None:
+    def __init__(self, collector: Collector, pusher: Lengths, rate: float) -> None:
         self._collector = collector
         self._pusher = pusher
         self._limit = sum(site.batch.rows for site in collector.sites.values()) * rate

@@ -53,10 +53,14 @@ class Redis(Protocol):
 
 
 class Store:
-    """Redis and the journal as one. `keep` is called by one flight at a time, `mend` now and then beside it."""
+    """A Redis and its journal as one. `keep` is called by one flight at a time, `mend` now and then beside it.
 
-    def __init__(self, redis: Redis, journal: Journal | None, seconds: float) -> None:
+    `name` is that Redis', in the log and among the metrics; empty for the default one.
+    """
+
+    def __init__(self, redis: Redis, journal: Journal | None, seconds: float, name: str = "") -> None:
         self._redis = redis
+        self._name = name
         self._journal = journal
         self._seconds = seconds if journal else max(seconds, PATIENCE_SECONDS)
         self._away = False
@@ -113,7 +117,7 @@ class Store:
             await self._seal(journal)
         if await self._push_waiting() and self._away and await self._answers():
             await self._seal(journal, back=True)  # what came meanwhile is pushed beside what comes now
-            log.warning("Redis takes beacons again")
+            log.warning("%s takes beacons again", self._name or "Redis")
             await self._push_waiting()
         self._measure()
 
@@ -142,7 +146,7 @@ class Store:
         if left:
             self._redis.renew()
             self._away = True
-            log.error("beacons go to the journal until Redis takes them: %s", why)
+            log.error("beacons go to the journal until %s takes them: %s", self._name or "Redis", why)
         return left
 
     async def _answers(self) -> bool:
@@ -194,10 +198,9 @@ class Store:
 
     def _measure(self) -> None:
         assert self._journal is not None  # noqa: S101 - the callers have looked
-        metrics.JOURNALLED.set(self._journal.records)
-        metrics.JOURNAL_BYTES.set(self._journal.size)
         oldest = self._journal.oldest_ms
-        metrics.JOURNAL_AGE.set(0 if oldest is None else max(0.0, time.time() - oldest / 1000))
+        age_seconds = 0 if oldest is None else max(0.0, time.time() - oldest / 1000)
+        metrics.journal(self._name, self._journal.records, self._journal.size, age_seconds)
 
 
 def _size(push: Push) -> int:

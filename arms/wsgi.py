@@ -9,9 +9,9 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 
+from arms import spread
 from arms.app import App, Lifespan, create_app
 from arms.caps import Caps
 from arms.collector import Collector, Trust
@@ -21,10 +21,12 @@ from arms.journal import Journal, JournalFullError
 from arms.limits import Limits
 from arms.quota import Quota
 from arms.rates import Rates
+from arms.spread import Part, Spread
 from arms.store import Store
 from oceanus import settings, sites, worker
 from oceanus.errors import SpoolError
 from oceanus.settings import ArmsSettings
+from oceanus.shards import Shards, shards
 from oceanus.sites import Sites
 from oceanus.spool import Pusher, connect_pusher, new_id
 
@@ -33,13 +35,24 @@ log = logging.getLogger(__name__)
 COUNTED_SECONDS = 5.0
 CAP_SECONDS = 2.0  # a site's daily cap may be overshot by what others accept within it
 MEND_SECONDS = 0.5
+NAME_IT = "add its address, or: python -m arms --push-journal FOLDER"
 
 
-def _journal(read: ArmsSettings) -> Journal | None:
-    """Return this process's journal, if a durable folder is configured for it."""
+def _journal(read: ArmsSettings, name: str) -> Journal | None:
+    """Return this process's journal for a Redis, if a durable folder is configured."""
     if not read.journal_dir:
         return None
-    return Journal(Path(read.journal_dir), new_id(socket.gethostname(), os.getpid()), read.journal_max_bytes)
+    folder = spread.folder(read.journal_dir, name)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return Journal(folder, new_id(socket.gethostname(), os.getpid()), read.journal_max_bytes)
+
+
+def _part(read: ArmsSettings, chosen: Shards, name: str) -> Part:
+    """Return all that arms has for one Redis."""
+    redis = connect_pusher(chosen.redis[name], read.push_seconds)
+    pusher = Pusher(redis, socket.gethostname(), os.getpid())
+    store = Store(pusher, _journal(read, name), read.push_seconds, name)
+    return Part(pusher, store, Gather(store))
 
 
 def _limits(read: ArmsSettings, every: Sites) -> Limits | None:
@@ -56,20 +69,33 @@ def _end_with(task: "asyncio.Task[None]") -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+async def _look(read: ArmsSettings, name: str, part: Part) -> None:
+    """Say in the log if a Redis does not take beacons, and what becomes of them."""
+    at = f"{name}: " if name else ""
+    try:
+        await part.store.ready()
+        await part.pusher.ping()
+    except JournalFullError as exc:
+        log.error("%sbeacons are answered 503 until this is mended: %s", at, exc)
+    except SpoolError as exc:
+        then = "go to the journal" if read.journal_dir else "are answered 503"
+        log.error("%sbeacons %s until this is mended: %s", at, then, exc)
+
+
 def create() -> App:
     """Return the application for the settings in the environment."""
     read = settings.read(ArmsSettings)
     worker.start_log(read.log)
-    pusher = Pusher(connect_pusher(read.redis, read.push_seconds), socket.gethostname(), os.getpid())
-    store = Store(pusher, _journal(read), read.push_seconds)
-    every = sites.load(read.sites.file)
+    declared = sites.load(read.sites.file)
+    chosen = shards(read.redis, declared)
+    every = Spread({name: _part(read, chosen, name) for name in chosen.redis}, chosen.home)
     collector = Collector(
+        declared,
         every,
-        Gather(store),
         Quota(-(-read.failed_per_minute // read.workers)),
         Trust(proxies=read.trusted_proxies, token=read.trust_token, internal=read.internal),
         device,
-        limits=_limits(read, every),
+        limits=_limits(read, declared),
     )
 
     background: list[asyncio.Task[None]] = []
@@ -77,18 +103,13 @@ def create() -> App:
 
     async def started() -> None:
         device("Mozilla/5.0")  # reads its rules now, not while the first visitor waits
-        try:
-            await store.ready()
-            await pusher.ping()
-        except JournalFullError as exc:
-            log.error("beacons are answered 503 until this is mended: %s", exc)
-        except SpoolError as exc:
-            then = "go to the journal" if read.journal_dir else "are answered 503"
-            log.error("beacons %s until this is mended: %s", then, exc)
+        await asyncio.gather(*(_look(read, name, part) for name, part in every.parts.items()))
+        for path in spread.strange(read.journal_dir, list(chosen.redis)) if read.journal_dir else []:
+            log.error("%s: its beacons wait for a Redis that REDIS_SHARDS does not name: %s", path, NAME_IT)
         with suppress(SpoolError):  # it has been told
-            await collector.learn_counts(pusher.accepted)
+            await collector.learn_counts(every.accepted)
 
-        for work in (tell_counted(), mend(), learn()):
+        for work in (tell_counted(), learn(), *map(mend, every.parts.values())):
             background.append(asyncio.create_task(work))
             background[-1].add_done_callback(_end_with)
 
@@ -99,9 +120,9 @@ def create() -> App:
             with suppress(NotStoredError):  # it is tried again
                 await collector.store_counted()
 
-    async def mend() -> None:
+    async def mend(part: Part) -> None:
         while not over.is_set():
-            await store.mend()
+            await part.store.mend()
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), MEND_SECONDS)
 
@@ -110,19 +131,20 @@ def create() -> App:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), CAP_SECONDS)
             with suppress(SpoolError):  # while Redis is away, what is known and what comes here counts
-                await collector.learn_counts(pusher.accepted)
+                await collector.learn_counts(every.accepted)
 
     async def stopping() -> None:
         over.set()
         await asyncio.gather(*background, return_exceptions=True)  # a surprise has been told by `_end_with`
         with suppress(NotStoredError):  # numbers of rejected beacons alone; gather has logged it
             await collector.store_counted(everything=True)
-        await pusher.close()
+        for part in every.parts.values():
+            await part.pusher.close()
 
     return create_app(
         collector,
-        pusher,
-        store,
+        every,
+        every,
         delay_limit_rate=read.delay_limit_rate,
         gaze_connections=read.gaze_connections,
         public_host=read.public_host,

@@ -17,7 +17,7 @@ from oceanus import records, settings, sites
 from oceanus.alerts import Alerts, Letter
 from oceanus.errors import MisconfiguredError, NotARecordError
 from oceanus.sites import Site
-from oceanus.spool import Spool, connect
+from oceanus.spool import connect
 from revelation import rules
 from revelation.conditions import Condition
 from revelation.seen import Seen
@@ -135,7 +135,8 @@ def tail(name: str, where: str | None, limit: int | None) -> None:
     environ = settings.environment()
     site = _site(name, running.sites_file(environ))
     condition = rules.condition(where, site) if where else None
-    spool = Spool(connect(running.redis(environ)))
+    spools = running.spools(environ)
+    spool = spools.every[spools.home(name)]
     say([f"following {name}; Ctrl-C ends"])
     accepted = (raw for raw in spool.live([name], lambda error: say([f"{error}; trying again"])) if raw is not None)
     shown = (raw for raw in accepted if condition is None or _is_true(condition, raw, name))

@@ -11,8 +11,8 @@ from oceanus.audit import COUNTS, Alarm, SiteAudit, Verdict, total
 from oceanus.auditor import Auditor, Choose
 from oceanus.errors import WarehouseError
 from oceanus.ledger import Ledger
+from oceanus.shards import Spools
 from oceanus.sites import Site
-from oceanus.spool import Spool
 
 _COLUMNS = ("accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled")
 
@@ -42,10 +42,10 @@ class Found:
         return not (self.differs or hindered or self.alarms or any(self.removed.values()))
 
 
-def find(auditor: Auditor, spool: Spool, declared: Mapping[str, Site], choose: Choose, arms: Journal | None) -> Found:
+def find(auditor: Auditor, spools: Spools, declared: Mapping[str, Site], choose: Choose, arms: Journal | None) -> Found:
     """Audit every site, those too that sites.yaml does not declare any more; raises SpoolError if Redis is away."""
     sites = {name: auditor.audit(site, choose) for name, site in declared.items()}
-    removed = {name: _left(spool, name) for name in sorted(spool.sites() - set(declared))}
+    removed = {name: _left(spools, name) for name in sorted(spools.sites() - set(declared))}
     try:
         return Found(sites=sites, removed=removed, alarms=auditor.alarms(), arms=arms)
     except WarehouseError as exc:
@@ -97,7 +97,7 @@ def remarks(found: Found, sites_file: str) -> list[str]:
     ]
 
 
-def _left(spool: Spool, name: str) -> int:
+def _left(spool: Spools, name: str) -> int:
     """Return how many records of a removed site are in Redis, or should be there by its ledger."""
     return max(status.waiting(spool.look(name)), spool.ledger(name).whole.in_flight)
 

@@ -13,6 +13,7 @@ from oceanus.errors import MisconfiguredError
 from oceanus.settings import (
     ArmsSettings,
     R2bqSettings,
+    RedisSettings,
     RevelationSettings,
     SitesSettings,
     TableManagerSettings,
@@ -20,6 +21,7 @@ from oceanus.settings import (
     WarehouseSettings,
     read,
 )
+from oceanus.shards import shards
 from revelation import rules
 
 _GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings)
@@ -95,7 +97,15 @@ def _half_an_emulator(environ: Mapping[str, str]) -> list[str]:
 
 def _sites(environ: Mapping[str, str]) -> list[str]:
     try:
-        sites.load(read(SitesSettings, environ).file)
+        declared = sites.load(read(SitesSettings, environ).file)
+    except MisconfiguredError as exc:
+        return exc.mistakes
+    try:
+        redis = read(RedisSettings, environ)
+    except MisconfiguredError:
+        return []  # told already
+    try:
+        shards(redis, declared)
     except MisconfiguredError as exc:
         return exc.mistakes
     return []

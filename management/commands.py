@@ -30,8 +30,9 @@ from oceanus.alerts import Alerts
 from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError, OceanusError, WarehouseError
 from oceanus.settings import UpSettings
+from oceanus.shards import Spools, shards, together
 from oceanus.sites import Site
-from oceanus.spool import Spool, connect
+from oceanus.spool import connect
 from oceanus.tables import Naming
 from oceanus.warehouse.clients import check as check_warehouse
 from oceanus.warehouse.clients import check_location
@@ -164,18 +165,20 @@ def status_command(ctx: click.Context, form: str) -> None:
     environ = settings.environment()
     sites_file = running.sites_file(environ)
     declared = sites.load(sites_file)
-    client = connect(running.redis(environ))
-    spool = Spool(client)
-    looks = {name: spool.look(name) for name in [*declared, *sorted(spool.sites() - set(declared))]}
+    chosen = shards(running.redis(environ), declared)
+    spools = Spools.connected(chosen)
+    parts = {name: spools.looks(name) for name in [*declared, *sorted(spools.sites() - set(declared))]}
+    looks = {name: together(list(each.values())) for name, each in parts.items()}
     in_journal = status.ask_arms(running.arms_metrics(environ))
     now_us = time.time_ns() // 1000
     removed = status.stranded(looks, declared)
-    to_tell = status.alerts(Alerts(client), declared.values())
+    to_tell = status.alerts([Alerts(connect(one)) for one in chosen.redis.values()], declared.values())
     seen = {name: status.site_status(look, now_us) for name, look in looks.items()}
     status.show(seen, removed, in_journal, to_tell, form, sys.stdout)
     if in_journal is None:
         _say(["arms was not asked: what is in its journal is not counted here"])
     _say(status.stranded_lines(removed, sites_file))
+    _say(status.moving_lines(parts, spools))
     ctx.exit(1 if removed else 0)
 
 
@@ -204,10 +207,10 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
     chosen = running.warehouse(environ)
     clients, naming = warehouse.connect(chosen), Naming(chosen.dataset, chosen.table_prefix)
     check_location(clients, chosen.dataset)
-    spool = Spool(connect(running.redis(environ)))
-    auditor = Auditor(spool, warehouse.Queries(clients, chosen.dataset), warehouse.Writer(clients), naming, max_bytes)
+    spools = running.spools(environ, declared)
+    auditor = Auditor(spools, warehouse.Queries(clients, chosen.dataset), warehouse.Writer(clients), naming, max_bytes)
     arms = status.ask_arms(running.arms_metrics(environ))
-    found = audit.find(auditor, spool, declared, audit.last_days(days), arms)
+    found = audit.find(auditor, spools, declared, audit.last_days(days), arms)
     if acknowledge:
         auditor.acknowledge(found.alarms)
         _say([f"acknowledged: {one.sentence}" for one in found.alarms] or ["there is no alarm to acknowledge"])

@@ -20,7 +20,7 @@ from management.telling import Bytes, progress, say
 from management.wording import visible
 from oceanus import records, settings, sites, warehouse
 from oceanus.errors import SpoolUnclearError, TableMissingError, WarehouseError
-from oceanus.spool import Spool, connect
+from oceanus.shards import Spools
 from oceanus.tables import Naming
 from oceanus.warehouse import Result
 from oceanus.warehouse.clients import check_location
@@ -58,7 +58,7 @@ class _Fid(click.ParamType[str]):
 class _Parts:
     """What the commands read and write."""
 
-    spool: Spool
+    spool: Spools
     queries: warehouse.Queries
     naming: Naming
     max_bytes: int
@@ -80,7 +80,8 @@ class _Parts:
     def retrier(self, verify: bool = False) -> tuple[Retrier, sites.Sites]:
         """Return what sends again, and the sites by which it judges."""
         declared = sites.load(running.sites_file(settings.environment()))
-        judge = Judge(declared, self.naming, self.spool.epoch_ms(), time.time_ns() // 1000)
+        epochs = [one for one in self.spool.epochs().values() if one is not None]
+        judge = Judge(declared, self.naming, min(epochs, default=None), time.time_ns() // 1000)
         return Retrier(self.spool, self.queries, self.path, judge, self.max_bytes, verify), declared
 
     def say_what_waits(self, site: str | None) -> None:
@@ -95,7 +96,7 @@ def _parts(max_bytes: int) -> _Parts:
     chosen = running.warehouse(environ)
     clients = warehouse.connect(chosen)
     check_location(clients, chosen.dataset)
-    spool = Spool(connect(running.redis(environ)))
+    spool = running.spools(environ)
     queries = warehouse.Queries(clients, chosen.dataset)
     return _Parts(spool, queries, Naming(chosen.dataset, chosen.table_prefix), max_bytes)
 
@@ -264,7 +265,7 @@ def _each(parts: _Parts, wanted: Wanted, limit: int) -> Result:
     return Result(names, told)
 
 
-def _marks(spool: Spool, site: str, rows: list[Row]) -> set[str]:
+def _marks(spool: Spools, site: str, rows: list[Row]) -> set[str]:
     return set(spool.retried(site, [row.fid for row in rows if row.site == site]))
 
 

@@ -120,6 +120,7 @@ def _redis(plan: Layout) -> dict[str, str]:
         "REDIS_PASSWORD": "",
         "REDIS_TLS": "0",
         "REDIS_CA": "",
+        "REDIS_SHARDS": "",
     }
 
 

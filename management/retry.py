@@ -15,7 +15,7 @@ from management.failed import Row
 from oceanus import records
 from oceanus.errors import SpoolRefusedError, TableMissingError
 from oceanus.records import DAY_US
-from oceanus.spool import Spool
+from oceanus.shards import Spools
 from oceanus.warehouse import Queries
 
 SENT, BEFORE, CANNOT, UNSENT = "sent", "before", "cannot", "unsent"
@@ -54,7 +54,7 @@ class Retrier:
     """Judges failed records and sends those that may be sent."""
 
     def __init__(
-        self, spool: Spool, queries: Queries, path: str, judge: Judge, max_bytes: int, verify: bool = False
+        self, spool: Spools, queries: Queries, path: str, judge: Judge, max_bytes: int, verify: bool = False
     ) -> None:
         self._spool = spool
         self._queries = queries

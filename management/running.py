@@ -4,7 +4,7 @@ The environment goes first: PROJECT_ID or BIGQUERY_EMULATOR_HOST name a warehous
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from management.leftovers import Mark
 from management.programs import Layout, with_defaults
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import RedisSettings, UpSettings, WarehouseSettings, read
+from oceanus.shards import Spools, shards
 from oceanus.sites import SAMPLE
 
 FILE = "up.json"
@@ -42,6 +43,7 @@ def save(plan: Layout, environ: Mapping[str, str], up: Mark, token_file: Path, c
             "host": environ["REDIS_PD_SERVICE_HOST"],
             "port": read(RedisSettings, environ).port,
             "own": plan.own_redis,
+            "shards": environ.get("REDIS_SHARDS", ""),
         },
         "bigquery": {
             "project": plan.project,
@@ -96,6 +98,11 @@ def redis(environ: Mapping[str, str]) -> RedisSettings:
     return read(RedisSettings, {**_set(environ), **find(environ).environ})
 
 
+def spools(environ: Mapping[str, str], declared: Container[str] | None = None) -> Spools:
+    """Return the reading ends of the same Redis and its shards; raises MisconfiguredError."""
+    return Spools.connected(shards(redis(environ), declared))
+
+
 def arms_metrics(environ: Mapping[str, str]) -> str | None:
     """Return where arms tells its numbers; None for a target of the environment, which names no arms."""
     return None if names_redis(environ) else find(environ).arms_metrics
@@ -128,6 +135,7 @@ def _running(written: Mapping[str, Any]) -> Running:
     environ = {
         "REDIS_PD_SERVICE_HOST": store["host"],
         "REDIS_PD_SERVICE_PORT": str(store["port"]),
+        "REDIS_SHARDS": store.get("shards", ""),
         "PROJECT_ID": bigquery["project"],
         "DATA_SET": written["dataset"],
         "BIGQUERY_EMULATOR_HOST": bigquery["rest"] or "",

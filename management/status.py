@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
@@ -15,6 +15,7 @@ from management.wording import age, counted
 from oceanus import records
 from oceanus.alerts import Alerts
 from oceanus.errors import NotARecordError
+from oceanus.shards import Spools
 from oceanus.sites import Site
 from oceanus.spool import Look
 
@@ -76,15 +77,15 @@ class Told:
         return f"{counted(self.records, 'record')} and {counted(self.messages, 'message')} wait{failed}"
 
 
-def alerts(book: Alerts, sites: Iterable[Site]) -> Told | None:
-    """Return what waits to be told; None where no site may be told of."""
+def alerts(books: Sequence[Alerts], sites: Iterable[Site]) -> Told | None:
+    """Return what waits to be told, by the books of every Redis, the default one first; None if there is nothing to."""
     told = [site.name for site in sites if site.alerts]
     if not told:
         return None
     return Told(
-        records=sum(book.waiting(name)[0] for name in told),
-        messages=sum(book.messages().values()),
-        failed=book.count_failed(),
+        records=sum(book.waiting(name)[0] for name in told for book in books),
+        messages=sum(books[0].messages().values()),
+        failed=books[0].count_failed(),
     )
 
 
@@ -133,6 +134,23 @@ def stranded_lines(removed: Mapping[str, int], sites_file: str) -> list[str]:
         f"but {sites_file} does not declare it: nobody drains {'it' if count == 1 else 'them'}"
         for name, count in removed.items()
     ]
+
+
+def moving_lines(parts: Mapping[str, Mapping[str, Look]], spools: Spools) -> list[str]:
+    """Return a line for each site of which records lie in a Redis that it does not live in, and for each empty Redis.
+
+    `parts`: each site's look into every Redis.
+    """
+    lines, filled = [], set()
+    for site, looks in parts.items():
+        for name, count in ((name, waiting(look)) for name, look in looks.items()):
+            filled |= {name} if count else set()
+            if count and name != spools.home(site):
+                lines.append(
+                    f"{site}: {counted(count, 'record')} in {name or 'the default Redis'}, where it lives no more"
+                )
+    empty = [name for name in spools.every if not spools.is_home(name) and name not in filled]
+    return lines + [f"{name}: no site lives there, and nothing waits there for r2bq" for name in empty]
 
 
 def journal(metrics: str) -> Journal:

@@ -28,6 +28,7 @@ from management.wording import counted
 from oceanus import sites, warehouse
 from oceanus.errors import MisconfiguredError, SpoolError, WarehouseError
 from oceanus.settings import ArmsSettings, RedisSettings, UpSettings, WarehouseSettings, read
+from oceanus.shards import Spools, shards
 from oceanus.spool import Spool, connect
 from oceanus.warehouse.clients import why_away
 
@@ -217,10 +218,10 @@ class _House:
 
     async def _drain(self, hurried: asyncio.Event) -> None:
         """Wait until nothing waits in Redis, up to the grace time or `hurried`; say what is left."""
-        spool = Spool(connect(self._redis_settings()))
+        spools = self._spools()
         began, silent = time.monotonic(), True
         try:
-            waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
+            waiting = await asyncio.to_thread(_waiting, spools, self._plan.sites_file)
             while any(waiting.drained.values()) and not hurried.is_set():
                 seconds = time.monotonic() - began
                 if seconds >= self._grace_seconds:
@@ -230,7 +231,7 @@ class _House:
                     self._log.tell("up", f"waiting up to {self._grace_seconds:g} s for {records} to be written")
                     silent = False
                 await asyncio.sleep(LOOK_SECONDS)
-                waiting = await asyncio.to_thread(_waiting, spool, self._plan.sites_file)
+                waiting = await asyncio.to_thread(_waiting, spools, self._plan.sites_file)
         except SpoolError as exc:
             self._log.tell("up", f"cannot see what waits: {exc}; it is in Redis' files for the next start")
             return
@@ -242,7 +243,7 @@ class _House:
     def _stranded(self) -> list[str]:
         """Return a line for each site with records that nobody drains."""
         try:
-            waiting = _waiting(Spool(connect(self._redis_settings())), self._plan.sites_file)
+            waiting = _waiting(self._spools(), self._plan.sites_file)
         except SpoolError as exc:
             return [f"cannot see whether records of removed sites wait: {exc}"]
         return status.stranded_lines(waiting.stranded, self._plan.sites_file)
@@ -281,6 +282,9 @@ class _House:
 
     def _program(self, name: str, *arguments: str) -> Program:
         return programs.program(self._plan, self._environ, name, self._token, *arguments)
+
+    def _spools(self) -> Spools:
+        return Spools.connected(shards(self._redis_settings()))
 
     def _redis_settings(self) -> RedisSettings:
         return read(RedisSettings, self._program("r2bq").environ)
@@ -324,9 +328,9 @@ class _Waiting:
     stranded: dict[str, int]
 
 
-def _waiting(spool: Spool, sites_file: str) -> _Waiting:
+def _waiting(spools: Spools, sites_file: str) -> _Waiting:
     declared = sites.load(sites_file)
-    looks = {name: spool.look(name) for name in sorted(set(declared) | spool.sites())}
+    looks = {name: spools.look(name) for name in sorted(set(declared) | spools.sites())}
     drained = {name: status.waiting(look) for name, look in looks.items() if name in declared}
     return _Waiting(drained, status.stranded(looks, declared))
 

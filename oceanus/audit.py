@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oceanus import records
-from oceanus.ledger import Landed, Ledger, Totals, added, is_day
+from oceanus.ledger import Epoch, Landed, Ledger, Totals, added, is_day
+from oceanus.tables import REMOVED
 
 NOTHING = Landed(0, 0, 0)
 COUNTS = ("accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled", "lost", "foreign", "expired")
@@ -74,11 +75,16 @@ class SiteAudit:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What no count can show, until a person acknowledges it: a sentence, and the name and value it has in Redis."""
+    """What no count can show, until a person acknowledges it: a sentence, and the name and value it has in Redis.
+
+    `redis` is the name of that Redis; `is_removed`: it is not configured any more.
+    """
 
     sentence: str
     name: str = ""
     value: str = ""
+    redis: str = ""
+    is_removed: bool = False
 
 
 def judge(
@@ -130,6 +136,31 @@ def alarms(raised: Mapping[str, str], epoch_ms: int | None, known: tuple[str | N
     return found
 
 
+def removed(name: str) -> Alarm:
+    """Return the alarm of a Redis that is not configured any more."""
+    return Alarm(
+        f"{name} is not configured any more: nobody drains what lies in it, and what it has counted is not known here."
+        f" Name it in REDIS_SHARDS again or, if nothing lay in it, acknowledge: minutes before that are not judged",
+        redis=name,
+        is_removed=True,
+    )
+
+
+def broken_ms(known: Iterable[Epoch], now: Mapping[str, int | None]) -> int:
+    """Return since when no Redis was replaced or taken away, in milliseconds since 1970; 0 if none ever was.
+
+    `known` is what was acknowledged, the oldest first, `now` each one's epoch.
+    """
+    last: dict[str, str | None] = {}
+    breaks = [0]
+    for one in known:
+        if one.redis in last and (one.is_removed or one.epoch != last[one.redis]):
+            breaks.append(one.at_ms)
+        last[one.redis] = one.epoch
+    breaks += [ms for name, ms in now.items() if ms and last.get(name) is not None and last[name] != epoch_text(ms)]
+    return max(breaks)
+
+
 def epoch_text(epoch_ms: int | None) -> str | None:
     """Return an epoch as the table `audit` holds it."""
     return None if epoch_ms is None else records.time_text(epoch_ms * 1000)
@@ -160,10 +191,10 @@ def rows(name: str, audit: SiteAudit, now_us: int, epoch_ms: int | None) -> Iter
         yield base | {"bucket": now_us, "span": "site", "verdict": "differs", "eid": records.mint(now_us)} | lost
 
 
-def epoch_row(now_us: int, epoch_ms: int | None) -> dict[str, Any]:
-    """Return the row of the table `audit` by which an epoch is acknowledged; None: whatever comes next."""
-    row = {"dt": now_us, "site": "", "bucket": now_us if epoch_ms is None else epoch_ms * 1000, "span": "epoch"}
-    row |= {"verdict": "acknowledged", "eid": records.mint(now_us)}
+def epoch_row(now_us: int, epoch_ms: int | None, redis: str = "", *, is_removed: bool = False) -> dict[str, Any]:
+    """Return the row of the table `audit` by which a Redis' epoch is acknowledged; None: whatever comes next."""
+    row = {"dt": now_us, "site": redis, "bucket": now_us if epoch_ms is None else epoch_ms * 1000, "span": "epoch"}
+    row |= {"verdict": REMOVED if is_removed else "acknowledged", "eid": records.mint(now_us)}
     return row if epoch_ms is None else row | {"epoch": epoch_text(epoch_ms)}
 
 

@@ -5,16 +5,17 @@ told in that site's audit and stops no other's.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oceanus import audit
 from oceanus.audit import Alarm, SiteAudit
 from oceanus.errors import SpoolRefusedError, WarehouseError
-from oceanus.ledger import Landed, Ledger
+from oceanus.ledger import Epoch, Landed, Ledger
+from oceanus.shards import Spools
 from oceanus.sites import Site
-from oceanus.spool import Spool
 from oceanus.tables import Naming
 from oceanus.warehouse import Queries, Writer
 
@@ -31,30 +32,32 @@ class Auditor:
 
     def __init__(
         self,
-        spool: Spool,
+        spools: Spools,
         queries: Queries,
         writer: Writer,
         naming: Naming,
         max_bytes: int = MAX_BYTES,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._spool = spool
+        self._spools = spools
         self._queries = queries
         self._writer = writer
         self._naming = naming
         self._max_bytes = max_bytes
         self._now_us = now_us
         self._rows: list[dict[str, Any]] = []
-        self._epoch_ms: int | None = None  # the one that was acknowledged last, as far as is known here
+        self._known: list[Epoch] | None = None  # what was acknowledged, as far as is known here
+        self._right: dict[str, int | None] = {}  # the epochs with which nothing was wrong
 
     def audit(self, site: Site, choose: Choose) -> SiteAudit:
         """Judge the days of a site that `choose` takes; raises SpoolUnclearError if Redis is away."""
         try:
-            before = self._spool.ledger(site.name)
+            before = self._spools.ledger(site.name)
             asked = set(choose(before))
             last_expired = self._last_expired(site)
             landed = self._landed(site, sorted(day for day in asked - before.damaged.keys() if day > last_expired))
-            after = self._spool.ledger(site.name)
+            after = self._spools.ledger(site.name)
+            after = replace(after, epoch_ms=self._judged_from_ms(after.epoch_ms))
         except SpoolRefusedError as exc:
             return SiteAudit(troubles=[f"its ledger cannot be read: {exc}"])
         except WarehouseError as exc:
@@ -64,24 +67,40 @@ class Auditor:
         return found
 
     def alarms(self) -> list[Alarm]:
-        """Return what nobody has acknowledged; the first epoch ever is taken silently. Raises WarehouseError."""
-        epoch_ms = self._spool.epoch_ms()
-        if epoch_ms is not None and epoch_ms == self._epoch_ms:
-            return audit.alarms(self._spool.alarms(), epoch_ms, None)
-        known = self._queries.last_epoch(self._naming.audit.path, self._max_bytes)
-        found = audit.alarms(self._spool.alarms(), epoch_ms, known)
-        if (known is None or known[0] is None) and epoch_ms is not None:
-            self._rows.append(audit.epoch_row(self._now_us(), epoch_ms))
-        elif known and known[0] == audit.epoch_text(epoch_ms):
-            self._epoch_ms = epoch_ms
+        """Return what nobody has acknowledged; the first epoch ever of a Redis is taken silently.
+
+        Raises WarehouseError.
+        """
+        epochs, raised = self._spools.epochs(), self._spools.alarms()
+        if epochs == self._right:
+            return [one for name in epochs for one in _of(name, audit.alarms(raised[name], None, None))]
+        self._known = self._queries.epochs(self._naming.audit.path, self._max_bytes)
+        last = {one.redis: one for one in self._known}
+        gone = [name for name, one in last.items() if name and name not in epochs and not one.is_removed]
+        found = [audit.removed(name) for name in gone]
+        for name, epoch_ms in epochs.items():
+            known = last.get(name)
+            found += _of(name, audit.alarms(raised[name], epoch_ms, (known.epoch,) if known else None))
+            if (known is None or known.epoch is None) and epoch_ms is not None:
+                self._rows.append(audit.epoch_row(self._now_us(), epoch_ms, name))
+        is_right = not gone and all(
+            name in last and last[name].epoch == audit.epoch_text(epoch_ms) for name, epoch_ms in epochs.items()
+        )
+        self._right = epochs if is_right else {}
         return found
 
     def acknowledge(self, alarms: Collection[Alarm]) -> None:
-        """Accept these alarms for good, the epoch first; raises WarehouseError, SpoolError."""
-        if any(not one.name for one in alarms):
-            self._rows.append(audit.epoch_row(self._now_us(), self._spool.epoch_ms()))
+        """Accept these alarms for good, the epochs first; raises WarehouseError, SpoolError."""
+        epochs = self._spools.epochs()
+        accepted = [one for one in alarms if not one.name]
+        self._rows += [
+            audit.epoch_row(self._now_us(), epochs.get(one.redis), one.redis, is_removed=one.is_removed)
+            for one in accepted
+        ]
+        if accepted:
             self.write()
-        self._spool.acknowledge({one.name: one.value for one in alarms if one.name})
+        for name in epochs:
+            self._spools.acknowledge(name, {one.name: one.value for one in alarms if one.name and one.redis == name})
 
     def write(self) -> None:
         """Leave the verdicts since the last time where any analyst can read them.
@@ -97,6 +116,15 @@ class Auditor:
             self._writer.write(self._naming.audit, stream, written, chunk)
             written += len(chunk)
             del self._rows[:CHUNK_ROWS]
+
+    def _judged_from_ms(self, epoch_ms: int | None) -> int | None:
+        """Return from when on nothing is unknown: since the epoch, and since a Redis was replaced or taken away."""
+        if self._known is None:
+            try:
+                self._known = self._queries.epochs(self._naming.audit.path, self._max_bytes)
+            except WarehouseError:  # `alarms` tells of it
+                return epoch_ms
+        return None if epoch_ms is None else max(epoch_ms, audit.broken_ms(self._known, self._spools.epochs()))
 
     def _landed(self, site: Site, days: list[str]) -> Mapping[str, Landed]:
         """Return what stands in a site's table, or in its tables of these days, by minute."""
@@ -117,3 +145,8 @@ class Auditor:
             return ""
         now = datetime.fromtimestamp(self._now_us() / 1e6, UTC)
         return f"{(now + SLACK - timedelta(days=site.table.expiry_days)):%Y%m%d}"
+
+
+def _of(name: str, alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Return the alarms of a Redis with its name."""
+    return [replace(one, sentence=f"{name}: {one.sentence}" if name else one.sentence, redis=name) for one in alarms]

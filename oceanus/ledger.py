@@ -7,7 +7,7 @@ is in flight is a - s - f - r.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 
@@ -93,6 +93,19 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """That a Redis (by name) counts since `epoch` (text) was acknowledged, or that it is gone; `at_ms`: since when.
+
+    An epoch of None means that a Redis without one was acknowledged: whatever it begins with.
+    """
+
+    redis: str
+    epoch: str | None
+    at_ms: int
+    is_removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Landed:
     """Rows of one minute: how many, how many different ids, and the sum of the ids' digests."""
 
@@ -109,6 +122,29 @@ def totals(numbers: Mapping[str, int], width: int) -> dict[str, Totals]:
         if member and name[:width].isdigit():
             found[name[:width]][member] = value
     return {bucket: Totals(**members) for bucket, members in found.items()}
+
+
+def summed(ledgers: Sequence[Ledger]) -> Ledger:
+    """Return the ledgers that several Redis have of one site as one; its epoch is the oldest of those that count it."""
+    if len(ledgers) == 1:
+        return ledgers[0]
+    epochs = [one.epoch_ms for one in ledgers if one.epoch_ms is not None and one.days]
+    return Ledger(
+        days=_merged(one.days for one in ledgers),
+        minutes=_merged(one.minutes for one in ledgers),
+        whole=added(one.whole for one in ledgers),
+        waiting=sum(one.waiting for one in ledgers),
+        epoch_ms=min(epochs, default=ledgers[0].epoch_ms),
+        damaged={day: why for one in ledgers for day, why in one.damaged.items()},
+    )
+
+
+def _merged(every: Iterable[Mapping[str, Totals]]) -> dict[str, Totals]:
+    buckets: dict[str, list[Totals]] = defaultdict(list)
+    for totals_of in every:
+        for bucket, one in totals_of.items():
+            buckets[bucket].append(one)
+    return {bucket: added(several) for bucket, several in buckets.items()}
 
 
 def day_of(name: str) -> str | None:

@@ -128,6 +128,36 @@ def certificates(value: str) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A Redis beside the one of REDIS_PD_SERVICE_HOST, and a site that lives there; `site` is empty where none does."""
+
+    site: str
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Return where it is, as it was written."""
+        return f"{self.host}:{self.port}"
+
+
+def shards(value: str) -> tuple[Shard, ...]:
+    """Take `site=host:port`, or `host:port` of a Redis where no site lives any more, separated by commas or blanks."""
+    found = []
+    for part in value.replace(",", " ").split():
+        site, is_home, address = part.rpartition("=")
+        host, _, place = address.rpartition(":")
+        if not host or "/" in host or (is_home and not site) or not natural(place):
+            raise ValueError(f"must be site=host:port, or host:port, separated by commas; not {part!r}")
+        found.append(Shard(site, host, port(place)))
+    sites = [one.site for one in found if one.site]
+    twice = sorted({site for site in sites if sites.count(site) > 1})
+    if twice:
+        raise ValueError(f"a site lives in one Redis; named more than once: {', '.join(twice)}")
+    return tuple(found)
+
+
 def hosts(value: str) -> frozenset[str]:
     """Take names of hosts, separated by commas or blanks."""
     return frozenset(value.lower().replace(",", " ").split())
@@ -177,6 +207,9 @@ class RedisSettings:
     password: str = var("REDIS_PASSWORD", "", text, "password of Redis, if it asks for one")
     tls: bool = var("REDIS_TLS", "0", switch, "1: speak TLS to Redis")
     ca: str = var("REDIS_CA", "", certificates, "file of the CA that signed Redis' certificate; empty: the system's")
+    shards: tuple[Shard, ...] = var(
+        "REDIS_SHARDS", "", shards, "site=host:port: sites that live in another Redis; host:port: one that no site has"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

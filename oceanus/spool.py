@@ -427,16 +427,17 @@ class Spool:
             for length, oldest in pairs
         ]
 
-    def on_the_way(self, site: str) -> set[str] | None:
+    def on_the_way(self, site: str, *, judged: bool = False) -> set[str] | None:
         """Return the ids of all events in the lists of a site and in the claims on them, resends aside.
 
         All at one moment; None where so many records wait that reading them would hold up everybody else, or where a
-        writer has come meanwhile.
+        writer has come meanwhile. `judged`: those resends, too, that a writer has claimed.
         """
         sources = [source for source in LISTS if source not in ALONE]
+        claimed = LISTS if judged else sources
         with translated():
-            workers = [list_key(site, source, "workers") for source in sources]
-            claims = [claim for source in sources for claim in self._claims(site, source)]
+            workers = [list_key(site, source, "workers") for source in claimed]
+            claims = [claim for source in claimed for claim in self._claims(site, source)]
             names = [*(key(site, source) for source in sources), *claims]
             pipe = self._client.pipeline(transaction=False)
             for name in names:

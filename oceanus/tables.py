@@ -20,7 +20,8 @@ Row = dict[str, Any]
 EID = "Event id, one per accepted beacon: a UUIDv7 of its receive time, or a UUIDv8 of its tracker's own id (cid)."
 FAILED_EXPIRY_DAYS = 90
 # `partly`: of this day the minutes that do not agree have rows of their own, all others agree.
-VERDICTS = ("agrees", "open", "differs", "partly", "before epoch", "expired", "damaged", "acknowledged")
+REMOVED = "removed"  # of an epoch: its Redis is not configured any more
+VERDICTS = ("agrees", "open", "differs", "partly", "before epoch", "expired", "damaged", "acknowledged", REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,12 @@ class Naming:
             path=f"{self.dataset}.audit",
             columns=(
                 Column("dt", "TIMESTAMP", "REQUIRED", "When the audit looked."),
-                Column("site", "STRING", "REQUIRED", "Site that was audited; empty for an epoch."),
+                Column(
+                    "site",
+                    "STRING",
+                    "REQUIRED",
+                    "Site that was audited; for an epoch the Redis.",
+                ),
                 Column("bucket", "TIMESTAMP", "REQUIRED", "First moment of what was judged."),
                 Column("span", "STRING", "REQUIRED", "minute, day, site or epoch."),
                 Column("verdict", "STRING", "REQUIRED", f"One of: {', '.join(VERDICTS)}."),

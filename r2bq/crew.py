@@ -30,7 +30,7 @@ REMOVED_SECONDS = 60.0  # between two looks for sites that sites.yaml does not d
 
 
 class Crew:
-    """Steps each drain when it is due."""
+    """Steps each drain of one Redis when it is due; `name` is that Redis', in the log and among the metrics."""
 
     def __init__(
         self,
@@ -39,7 +39,9 @@ class Crew:
         threads: int,
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        name: str = "",
     ) -> None:
+        self._name = name
         self._drains = list(drains)
         self._redis = redis
         self._pool = ThreadPoolExecutor(threads, "drain")
@@ -72,7 +74,7 @@ class Crew:
         except SpoolError as exc:
             if self._clock() >= self._tells_from:
                 self._tells_from = self._clock() + TELL_SECONDS
-                log.warning("Redis cannot be read, trying again: %s", exc)
+                log.warning("%s cannot be read, trying again: %s", self._name or "Redis", exc)
             self._adopts_from = self._clock() + LEASE_MS / 1000  # leases lapsed meanwhile: let the living renew theirs
             due = []
         self.turned_at = self._clock()
@@ -113,8 +115,7 @@ class Crew:
         asked = [drain for drain in self._drains if everything or drain.source.list == "queue" or drain.holds]
         backlogs = self._redis.backlogs([drain.place for drain in asked])
         for drain, backlog in zip(asked, backlogs, strict=True):
-            metrics.QUEUE.labels(*drain.place).set(backlog.length)
-            metrics.QUEUE_AGE.labels(*drain.place).set(self._age(drain, backlog))
+            metrics.waits(self._name, drain.place, backlog.length, self._age(drain, backlog))
         return list(zip(asked, backlogs, strict=True))
 
     def _tell_removed(self) -> None:

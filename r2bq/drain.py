@@ -57,6 +57,7 @@ class Drain:
     """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble.
 
     `verify`: look accepted records up in their table before they are written, as after the restore of an older Redis.
+    `elsewhere`: the other Redis, in which the first try of a resend may lie.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Drain:
         patience: Executor,
         max_bytes: int,
         verify: bool = False,
+        elsewhere: Sequence[Spool] = (),
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
@@ -77,6 +79,7 @@ class Drain:
         self.holds = False
         self.holder: Holder | None = None
         self._redis = redis
+        self._elsewhere = tuple(elsewhere)
         self._warehouse = warehouse
         self._new_writer = new_writer
         self._bigquery = Patience(patience, self._beat)
@@ -372,11 +375,25 @@ class Drain:
         """Take out of a claim what stands in a table already; of resends also what cannot be judged yet."""
         if self._verify:
             return self._without(holder, claim, resends.landed, LANDED, ledger.SETTLED)
-        waiting = self._redis.on_the_way(self.source.site.name)
+        waiting = self._on_the_way()
         flags = resends.judgeable(fence.decoded(claim.rows, self.source.key), waiting, self._now_us())
         if BACK in flags:
             claim = self._sorted(holder, claim, flags)
         return self._without(holder, claim, resends.known, REPEATED, ledger.REPEATED)
+
+    def _on_the_way(self) -> set[str] | None:
+        """Return what is on its way to a table in any Redis; None where that is not known.
+
+        In another one, resends that are being judged there, too: of two that hold the same beacon, each is claimed
+        before it looks, so that one of them sees the other and waits.
+        """
+        site = self.source.site.name
+        found = [self._redis.on_the_way(site)]
+        for redis in self._elsewhere:
+            self._beat()  # each may take its time
+            found.append(redis.on_the_way(site, judged=True))
+        known = [ids for ids in found if ids is not None]
+        return set().union(*known) if len(known) == len(found) else None
 
     def _without(self, holder: Holder, claim: Claim, known: Known, flag: str, kind: str) -> Claim:
         """Take the records that are known out of a claim, and count them as `kind`."""

@@ -1,6 +1,7 @@
 """What r2bq counts, in Prometheus' conventions."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -29,6 +30,17 @@ FRESHNESS = Histogram(
     ["site"],
     buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600),
 )
+
+
+_WAITING: dict[tuple[str, str], dict[str, tuple[int, float]]] = defaultdict(dict)
+
+
+def waits(redis: str, place: tuple[str, str], length: int, age_seconds: float) -> None:
+    """Note what waits in a list in one Redis: how many records, the oldest for how long; the gauges have all Redis."""
+    _WAITING[place][redis] = length, age_seconds
+    every = list(_WAITING[place].values())
+    QUEUE.labels(*place).set(sum(one for one, _ in every))
+    QUEUE_AGE.labels(*place).set(max(one for _, one in every))
 
 
 def written(site: str, source: str, rows: Iterable[Record], key: str) -> None:

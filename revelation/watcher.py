@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import batched
+from itertools import batched, product
 from typing import Protocol
 
 from oceanus import records
@@ -49,7 +49,12 @@ class Tasks(Protocol):
 
 
 class Watcher:
-    """Claims, decides, hands on. `rules` may be exchanged between two steps."""
+    """Claims, decides, hands on. `rules` may be exchanged between two steps.
+
+    With several Redis there is a watcher for each, with `sums_up` false, and one with `watches` false, which sums up
+    what all of them have seen: digests, silence, drops. `alerts` is the book of what is decided, for all; `books` are
+    those of every Redis, where the lists lie.
+    """
 
     def __init__(
         self,
@@ -63,12 +68,18 @@ class Watcher:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         held_ms: int = MINUTE_MS,
         late_seconds: float = LATE_SECONDS,
+        *,
+        watches: bool = True,
+        sums_up: bool = True,
+        books: Sequence[Alerts] = (),
     ) -> None:
         self.rules = rules
         self.tasks = tasks
         self._sites = tuple(sites)
         self._spool = spool
         self._alerts = alerts
+        self._books = tuple(books) or (alerts,)
+        self._watches, self._sums_up = watches, sums_up
         self._new_writer = new_writer
         self._clock = clock
         self._now_us = now_us
@@ -83,11 +94,11 @@ class Watcher:
     def step(self) -> bool:
         """Look once at every site; return whether there was a record. Trouble with Redis is told, and tried again."""
         try:
-            if self._clock() >= self._beats_at:
+            if self._watches and self._clock() >= self._beats_at:
                 self._beats_at = self._clock() + BEAT_SECONDS
                 self._beat()
-            moved = [site for site in self._sites if self._watch(site)]
-            if self._clock() >= self._digests_at:
+            moved = [site for site in self._sites if self._watches and self._watch(site)]
+            if self._sums_up and self._clock() >= self._digests_at:
                 self._digests_at = self._clock() + DIGEST_SECONDS
                 self._sum_up()
         except SpoolError as exc:
@@ -255,22 +266,22 @@ class Watcher:
         heard = dict.fromkeys(self._sites, 0)
         for site in self._sites:
             with self._apart(site):
-                length, oldest = self._alerts.waiting(site)
-                metrics.WAITING.labels(site).set(length)
-                heard[site] = min((_received_ms(raw) for raw in oldest), default=now_ms)
+                found = [book.waiting(site) for book in self._books]
+                metrics.WAITING.labels(site).set(sum(length for length, _ in found))
+                heard[site] = min((_received_ms(raw) for _, oldest in found for raw in oldest), default=now_ms)
         return heard
 
     def _tell_dropped(self) -> None:
-        for site in self._sites:
+        for site, book in product(self._sites, self._books):
             with self._apart(site):
-                between = self._alerts.dropped(site)
+                between = book.dropped(site)
                 if between:
                     before, now = between
                     self.tasks.put(deciding.dropped(site, self.rules, before, now, self._now_us()))
-                    self._note_dropped(site, before, now)
+                    self._note_dropped(book, site, before, now)
 
-    def _note_dropped(self, site: str, before: int, now: int) -> None:
-        if self._alerts.forget_dropped(site, before, now):
+    def _note_dropped(self, book: Alerts, site: str, before: int, now: int) -> None:
+        if book.forget_dropped(site, before, now):
             log.error("%s: %d records were dropped unseen: the list of alerts was full", site, now - before)
             metrics.DROPPED.labels(site).inc(now - before)
 

@@ -11,7 +11,7 @@ from oceanus import settings, sites, warehouse
 from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError, WarehouseError
 from oceanus.settings import TableManagerSettings
-from oceanus.spool import Spool, connect
+from oceanus.shards import Spools, shards
 from oceanus.tables import Naming
 from oceanus.warehouse.clients import check
 from oceanus.worker import Stop, loop, refuse_to_start, serve_health, start_log
@@ -69,7 +69,8 @@ class _Parts:
     def prover(self, chosen: TableManagerSettings) -> Prover:
         """Return what audits."""
         queries = warehouse.Queries(self.clients, self.naming.dataset)
-        auditor = Auditor(Spool(connect(chosen.redis)), queries, warehouse.Writer(self.clients), self.naming)
+        spools = Spools.connected(shards(chosen.redis, self.sites))
+        auditor = Auditor(spools, queries, warehouse.Writer(self.clients), self.naming)
         return Prover(auditor, self.sites.values(), prover.Counts(REGISTRY))
 
 

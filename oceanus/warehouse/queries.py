@@ -9,7 +9,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from oceanus.errors import TableMissingError, WarehouseError
-from oceanus.ledger import Landed
+from oceanus.ledger import Epoch, Landed
+from oceanus.tables import REMOVED
 from oceanus.warehouse.clients import Clients
 from oceanus.warehouse.failures import translated
 
@@ -106,20 +107,18 @@ class Queries:
             return {}
         return {row[0]: Landed(row[1], row[2], row[3] or 0) for row in found}
 
-    def last_epoch(self, audit: str, max_bytes: int) -> tuple[str | None] | None:
-        """Return the epoch that was acknowledged last, of which the table `audit` knows; None if none ever was.
-
-        An epoch of None means that a Redis without one was acknowledged: whatever it begins with.
-        """
+    def epochs(self, audit: str, max_bytes: int) -> list[Epoch]:
+        """Return every epoch that was acknowledged, of which the table `audit` knows, the oldest row first."""
         dataset, _, name = audit.partition(".")
-        sql = f"SELECT epoch FROM `{dataset}.{name}` WHERE site = '' AND span = 'epoch' ORDER BY dt DESC LIMIT 1"  # noqa: S608 - names of ours
+        columns = "site, epoch, UNIX_MILLIS(bucket), verdict"
+        sql = f"SELECT {columns} FROM `{dataset}.{name}` WHERE span = 'epoch' ORDER BY dt"  # noqa: S608 - names of ours
         config = bigquery.QueryJobConfig(use_query_cache=False, maximum_bytes_billed=max_bytes)
         try:
             with translated():
                 found = list(self._rest.query_and_wait(sql, job_config=config, wait_timeout=120, retry=_RETRY))
         except TableMissingError:
-            return None
-        return (found[0][0],) if found else None
+            return []
+        return [Epoch(redis, epoch, at_ms, verdict == REMOVED) for redis, epoch, at_ms, verdict in found]
 
     def _config(self, max_bytes: int, given: Sequence[Parameter], dry_run: bool = False) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(

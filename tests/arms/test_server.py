@@ -128,6 +128,68 @@ def test_before_its_stop_arms_is_waited_for_until_its_journal_is_empty(
     assert uids(own_redis) == [str(number) for number in range(5)]
 
 
+def test_a_site_lives_in_its_own_redis_and_the_others_never_hear_of_its_troubles(
+    serve: Serve, redis_server: RedisProcess, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "journal").mkdir()
+    address = f"127.0.0.1:{own_redis.port}"
+    moved = {"JOURNAL_DIR": str(tmp_path / "journal"), "REDIS_SHARDS": f"bizocean={address}"}
+    server = serve(redis_server, **moved)
+    assert server.swallow(uid="0").status_code == 200
+    own_redis.kill()
+
+    assert [server.swallow(uid=str(number)).status_code for number in range(1, 4)] == [200] * 3
+    assert (server.get("/gaze/mailaction?evt=read").status_code, server.get("/lb").status_code) == (302, 200)
+    metrics = server.get("/metrics").text
+    assert "oceanus_arms_journalled 3.0" in metrics
+    assert f'oceanus_arms_shard_journalled{{redis="{address}"}} 3.0' in metrics
+    assert redis_server.client().llen("oceanus:{mailaction}:queue") == 1
+
+    own_redis.start()
+    until(lambda: uids(own_redis) == ["0", "1", "2", "3"])
+    assert uids(redis_server) == []
+
+
+def test_a_journal_folder_belongs_to_one_redis_and_is_pushed_there(
+    serve: Serve, redis_server: RedisProcess, own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    address = f"127.0.0.1:{own_redis.port}"
+    moved = {"JOURNAL_DIR": str(journal), "REDIS_SHARDS": f"bizocean={address}"}
+    server = serve(redis_server, **moved)
+    own_redis.kill()
+    assert [server.swallow(uid=str(number)).status_code for number in range(3)] == [200] * 3
+    assert end(server.process) == 0
+    own_redis.start()
+
+    def push(**placed: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-m", "arms", "--push-journal", str(journal)]
+        environ = redis_server.environ | {"SITES_FILE": str(sites.SAMPLE)} | placed
+        return subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    strange = serve(redis_server, JOURNAL_DIR=str(journal))
+    unnamed = push()
+    named = push(REDIS_SHARDS=address)
+
+    assert unnamed.returncode == 1
+    assert f"{journal / address}: REDIS_SHARDS names no Redis {address}" in unnamed.stderr
+    assert (named.returncode, f"3 records pushed from {journal / address}, 0 left" in named.stdout) == (0, True)
+    assert uids(own_redis) == ["0", "1", "2"]
+    assert f"{journal / address}: its beacons wait" in strange.log.read_text(encoding="utf-8")
+
+
+def test_arms_is_ready_while_one_redis_takes_beacons(
+    serve: Serve, redis_server: RedisProcess, own_redis: RedisProcess
+) -> None:
+    """Without a journal: a balancer that took it out would refuse the sites of the other one, too."""
+    server = serve(redis_server, REDIS_SHARDS=f"bizocean=127.0.0.1:{own_redis.port}", REDIS_PUSH_SECONDS="0.3")
+    own_redis.kill()
+
+    assert (server.swallow().status_code, server.get("/lb").status_code) == (503, 200)
+    assert server.get("/gaze/mailaction?evt=read").status_code == 302
+
+
 def test_a_full_redis_fills_the_journal_and_loses_nothing(
     serve: Serve, own_redis: RedisProcess, tmp_path: Path
 ) -> None:
@@ -252,6 +314,7 @@ def test_several_workers_answer_metrics_as_one(serve: Serve, redis_server: Redis
     [
         ({"PORT": "web"}, "arms: PORT='web'"),
         ({"SITES_FILE": "nowhere.yaml"}, "arms: nowhere.yaml: cannot be read"),
+        ({"REDIS_SHARDS": "nowhere=redis-2:6379"}, "arms: REDIS_SHARDS: sites.yaml declares no site nowhere"),
         ({"TRUSTED_PROXIES": "-1", "WORKERS": "0"}, "arms: WORKERS='0'"),
     ],
 )

@@ -49,6 +49,7 @@ def test_children_find_redis_and_bigquery_of_up():
         "REDIS_PASSWORD": "",
         "REDIS_TLS": "0",
         "REDIS_CA": "",
+        "REDIS_SHARDS": "",
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:50002",
         "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:50003",
     }

@@ -268,7 +268,7 @@ def test_a_retry_that_is_killed_anywhere_is_simply_run_again(deployment: Deploym
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("management.failed_commands.Spool", Dying)
+        patch.setattr("oceanus.shards.Spool", Dying)
         killed = deployment.run("retry", "--site", "search")
     again = deployment.run("retry", "--site", "search")
     deployment.drain()

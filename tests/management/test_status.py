@@ -119,11 +119,11 @@ def test_what_waits_to_be_told_is_counted(redis_server):
     redis_server.client().hset("oceanus:tasks:desk.DQ.msgs", "2", "m")
     book.fail({"key": "paid:1:0"}, "refused", 1)
 
-    found = status.alerts(book, [shop, SimpleNamespace(name="blog", alerts=False)])
+    found = status.alerts([book], [shop, SimpleNamespace(name="blog", alerts=False)])
 
     assert found == status.Told(records=2, messages=2, failed=1)
     assert str(found) == ("2 records and 2 messages wait; 1 message could not be told: oceanus alerts failed list")
-    assert status.alerts(book, []) is None
+    assert status.alerts([book], []) is None
 
 
 def test_stranded_records_are_told_in_singular_and_plural():

@@ -13,6 +13,7 @@ from oceanus.audit import SiteAudit
 from oceanus.auditor import Auditor
 from oceanus.errors import SpoolUnclearError, WarehouseError
 from oceanus.records import Record
+from oceanus.shards import Spools
 from oceanus.sites import Site
 from oceanus.spool import Holder, Push, Pusher, Spool, connect, connect_pusher, key
 from oceanus.tables import Naming
@@ -68,7 +69,8 @@ class House:
     def another(self, **changes: object) -> Auditor:
         """Return an auditor that remembers nothing."""
         queries = Queries(self.warehouse.clients, self.warehouse.settings.dataset)
-        return Auditor(self.spool, queries, self.writer, self.naming, **changes)
+        spools = changes.pop("spools", Spools({"": self.spool}, {}))
+        return Auditor(spools, queries, self.writer, self.naming, **changes)
 
     def push(self, site: Site, accepted: Sequence[Record]) -> None:
         """Accept records, each minute in a push of its own."""
@@ -305,6 +307,64 @@ def test_an_acknowledged_redis_that_has_counted_nothing_may_begin(house):
     house.client.set("oceanus:ledger:epoch", EPOCH_MS + 9)
 
     assert house.another().alarms() == []
+
+
+class OfOne:
+    """Epochs of several Redis; only the default one has counted."""
+
+    def __init__(self, spool: Spool, **epochs: int) -> None:
+        self.spool, self.others = spool, {f"{name}:1": ms for name, ms in epochs.items()}
+        self.ledger = spool.ledger
+
+    def epochs(self) -> dict[str, int | None]:
+        return {"": self.spool.epoch_ms()} | self.others
+
+    def alarms(self) -> dict[str, dict[str, str]]:
+        return {name: {} for name in self.epochs()}
+
+    def acknowledge(self, name: str, alarms: dict[str, str]) -> None:
+        assert not alarms
+
+
+def test_a_redis_that_is_replaced_or_taken_away_is_an_alarm_of_its_own(house):
+    def told(spools: OfOne, *, acknowledge: bool = False) -> list[str]:
+        auditor = house.another(spools=spools)
+        found = auditor.alarms()
+        if acknowledge:
+            auditor.acknowledge(found)
+        auditor.write()
+        return [one.sentence[:20] for one in found]
+
+    two, replaced, one = (OfOne(house.spool, **given) for given in ({"redis": 5}, {"redis": 9}, {}))
+
+    assert [told(two), told(two)] == [[], []]
+    assert told(replaced) == ["redis:1: a new Redis"]
+    assert told(replaced, acknowledge=True) == ["redis:1: a new Redis"]
+    assert told(replaced) == []
+    assert told(one, acknowledge=True) == ["redis:1 is not confi"]
+    assert told(one) == []
+    assert told(replaced) == []  # it is named again
+
+
+def test_minutes_before_a_redis_was_taken_away_are_not_judged_once_that_is_acknowledged(house):
+    """What it had counted is not known any more, and its rows are no doubled ones."""
+    two, one = OfOne(house.spool, redis=5), OfOne(house.spool)
+    at = midnight() - timedelta(hours=1)
+    house.push(SHOP, [a_record(at)])
+    house.land(SHOP)
+    house.client.delete(*house.client.keys("oceanus:{shop}:ledger*"))  # as if another Redis had counted it
+    house.push(SHOP, [a_record(at + timedelta(minutes=5))])
+    house.land(SHOP)
+    first = house.another(spools=two)
+    first.alarms()
+    first.write()
+
+    before = house.another(spools=one).audit(SHOP, every_day)
+    taken = house.another(spools=one)
+    taken.acknowledge(taken.alarms())
+    after = house.another(spools=one).audit(SHOP, every_day)
+
+    assert (before.doubled, after.doubled) == (1, 0)
 
 
 def test_without_a_table_or_a_redis_it_says_so(house):

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from oceanus import records
 from oceanus.records import DAY_US
-from oceanus.spool import key
+from oceanus.spool import Spool, connect, key
 from r2bq import resends
-from tests.r2bq.crossing import DAY, DRAINED, NEXT_DAY, NOW_US, Crossing
+from r2bq.drain import Drain
+from tests.conftest import RedisProcess
+from tests.r2bq.crossing import DAY, DRAINED, NAMING, NEXT_DAY, NOW_US, PARTITIONED, Crossing, OneBigQuery
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 
@@ -230,3 +232,63 @@ def test_of_each_name_that_is_not_there_exactly_one_copy_is_kept_the_oldest(cids
     kept = [cid for place, cid in enumerate(cids) if place not in places]
     assert sorted(kept) == sorted(set(cids) - there)
     assert all(cid not in cids[place + 1 :] for place, cid in enumerate(cids) if place not in places)
+
+
+@pytest.fixture
+def elsewhere(own_redis: RedisProcess) -> Crossing:
+    """The same site in another Redis, where it lived before."""
+    return Crossing(own_redis.client(), PARTITIONED, OneBigQuery(NAMING.table(PARTITIONED, DAY)))
+
+
+def both(crossing: Crossing, elsewhere: Crossing, spool: Spool, own_redis: RedisProcess) -> tuple[Drain, Drain]:
+    """Return the drains of the resends in both Redis, which write to one BigQuery."""
+    other = Spool(connect(own_redis.settings))
+    elsewhere.bigquery = crossing.bigquery
+    here = crossing.drain(spool, source="resends", elsewhere=[other])
+    return here, elsewhere.drain(other, source="resends", elsewhere=[spool])
+
+
+def test_a_resend_waits_for_a_first_try_that_lies_in_the_sites_old_redis(crossing, elsewhere, spool, own_redis, cid):
+    elsewhere.push(named(1, cid=cid))
+    crossing.push(named(1, cid=cid), source="resends")
+    here, _ = both(crossing, elsewhere, spool, own_redis)
+
+    early = here.step(), crossing.urls()
+    elsewhere.run(elsewhere.drain(Spool(connect(own_redis.settings))))
+    crossing.clock.now += 2
+    crossing.run(here)
+
+    assert early == (False, [])
+    assert crossing.urls() == ["1"]
+    assert crossing.client.hget(key("bizocean", "ledger"), "20261122r") == b"1"
+
+
+def test_of_two_resends_in_two_redis_one_is_written(crossing, elsewhere, spool, own_redis, cid):
+    """Each is claimed before it looks: while one is being judged the other waits."""
+    crossing.push(named(1, cid=cid), source="resends")
+    elsewhere.push(named(1, cid=cid), source="resends")
+    here, there = both(crossing, elsewhere, spool, own_redis)
+    crossing.bigquery.meanwhile["before write"] = lambda: waited.append(there.step())
+    waited: list[bool] = []
+
+    crossing.run(here)
+    elsewhere.clock.now += 2
+    elsewhere.run(there)
+
+    assert waited == [False]
+    assert crossing.urls() == ["1"]
+    assert elsewhere.client.hget(key("bizocean", "ledger"), "20261122r") == b"1"
+
+
+def test_a_resend_waits_while_another_redis_is_away(crossing, elsewhere, spool, own_redis, cid):
+    crossing.push(named(1, cid=cid), source="resends")
+    here, _ = both(crossing, elsewhere, spool, own_redis)
+    own_redis.kill()
+
+    away = here.step(), crossing.urls()
+    own_redis.start()
+    crossing.clock.now += 100
+    crossing.run(here)
+
+    assert away == (False, [])
+    assert crossing.urls() == ["1"]

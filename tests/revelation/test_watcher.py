@@ -43,11 +43,11 @@ class House:
         made = record(0, **fields) | {"eid": records.mint(self.clock.us)}
         self.client.lpush(key("shop", "alerts"), records.encode(made))
 
-    def watcher(self, *some, held_ms: int = 60_000, late_seconds: float = 0) -> Watcher:
+    def watcher(self, *some, held_ms: int = 60_000, late_seconds: float = 0, spool=None, **given) -> Watcher:
         return Watcher(
             rules(*some),
             ["shop", "mail"],
-            self.spool,
+            spool or self.spool,
             self.alerts,
             self.heap,
             new_writer=self._name,
@@ -55,6 +55,7 @@ class House:
             now_us=lambda: self.clock.us,
             held_ms=held_ms,
             late_seconds=late_seconds,
+            **given,
         )
 
     def _name(self) -> str:
@@ -484,3 +485,56 @@ def test_release_leaves_no_writer_behind(house):
     watcher.release()
 
     assert house.client.keys("*workers") == []
+
+
+class Another:
+    """Another Redis, in which the site `shop` lives, while what is decided is kept in the house's."""
+
+    def __init__(self, own_redis) -> None:
+        self.client = own_redis.client()
+        self.spool, self.alerts = Spool(connect(own_redis.settings)), Alerts(connect(own_redis.settings))
+
+    def push(self, *numbers: int) -> None:
+        self.client.lpush(key("shop", "alerts"), *(records.encode(record(number)) for number in numbers))
+
+
+@pytest.fixture
+def another(own_redis) -> Another:
+    return Another(own_redis)
+
+
+def test_with_several_redis_each_has_its_watcher_and_a_limit_counts_all(house, another):
+    """A site that has moved has records in both; what may be told in a minute is one number for all of them."""
+    limited = rule(limits=Limits(a_minute=2))
+    house.push(1)
+    another.push(2, 3)
+
+    house.run(house.watcher(limited, sums_up=False))
+    house.run(house.watcher(limited, sums_up=False, spool=another.spool))
+
+    assert len(house.heap.put_in) == 2
+    assert another.client.llen(key("shop", "alerts")) == house.client.llen(key("shop", "alerts")) == 0
+
+
+def test_what_waits_in_any_redis_is_no_silence(house, another):
+    watcher = house.watcher(rule(silence_seconds=900), watches=False, books=(house.alerts, another.alerts))
+    watcher.step()
+    another.push(1)
+    house.clock.on(901)
+    watcher.step()
+    waits = len(house.heap.put_in)
+    another.client.delete(key("shop", "alerts"))
+    house.clock.on(2)
+
+    watcher.step()
+
+    assert (waits, len(house.heap.put_in)) == (0, 1)
+
+
+def test_what_a_full_list_dropped_in_any_redis_is_told(house, another):
+    house.client.set(key("shop", "alerts:dropped"), 12)
+    another.client.set(key("shop", "alerts:dropped"), 3)
+
+    house.watcher(rule(), watches=False, books=(house.alerts, another.alerts)).step()
+
+    assert sorted(one.more["count"] for one in house.heap.put_in) == [3, 12]

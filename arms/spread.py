@@ -1,0 +1,91 @@
+"""The spread: all Redis of arms as one, with what belongs to each: its pusher, its store, its journal, its flights.
+
+A beacon goes where its site lives. Whatever befalls one Redis, the others' beacons neither wait for it nor know of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arms.gather import Gather
+from arms.journal import SUFFIX, JournalFullError
+from arms.store import Store
+from oceanus.errors import SpoolError
+from oceanus.spool import Pusher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One Redis, as arms has it."""
+
+    pusher: Pusher
+    store: Store
+    gather: Gather
+
+
+class Spread:
+    """Every part by the name of its Redis, and the part of each site by `home`."""
+
+    def __init__(self, parts: Mapping[str, Part], home: Callable[[str], str]) -> None:
+        self.parts = parts
+        self._home = home
+
+    async def store(self, site: str, source: str, text: bytes, **given: Any) -> None:
+        """Return when the record is durable where its site lives; raises NotStoredError. See Gather.store."""
+        await self.parts[self._home(site)].gather.store(site, source, text, **given)
+
+    async def ready(self) -> None:
+        """Raise SpoolError or JournalFullError unless a beacon could be made durable now.
+
+        One Redis that takes beacons is enough, with its journal: a balancer that took arms out for another one's sake
+        would refuse the sites of both.
+        """
+        answers = await asyncio.gather(*map(_trouble, self.parts.values()))
+        if all(answers):
+            raise next(one for one in answers if one)
+
+    async def lengths(self, sites: Sequence[str]) -> list[int]:
+        """Return the length of each site's queue where it lives; raises SpoolError."""
+        return await self._at_home(sites, lambda pusher, some: pusher.lengths(some))
+
+    async def accepted(self, sites: Sequence[str], day: str) -> list[int]:
+        """Return what was accepted on a day (YYYYMMDD) for each site, where it lives now; raises SpoolError."""
+        return await self._at_home(sites, lambda pusher, some: pusher.accepted(some, day))
+
+    async def _at_home(
+        self, sites: Sequence[str], ask: Callable[[Pusher, list[str]], Awaitable[list[int]]]
+    ) -> list[int]:
+        there: dict[str, list[str]] = {}
+        for site in sites:
+            there.setdefault(self._home(site), []).append(site)
+        found = await asyncio.gather(*(ask(self.parts[name].pusher, some) for name, some in there.items()))
+        answers = {
+            site: one
+            for some, every in zip(there.values(), found, strict=True)
+            for site, one in zip(some, every, strict=True)
+        }
+        return [answers[site] for site in sites]
+
+
+async def _trouble(part: Part) -> SpoolError | JournalFullError | None:
+    try:
+        await part.store.ready()
+    except (SpoolError, JournalFullError) as exc:
+        return exc
+    return None
+
+
+def folder(journal_dir: str, name: str) -> Path:
+    """Return where the journal of a Redis lies: that of the default one in JOURNAL_DIR itself, others below."""
+    return Path(journal_dir) / name if name else Path(journal_dir)
+
+
+def strange(journal_dir: str, names: Sequence[str]) -> list[Path]:
+    """Return the folders in JOURNAL_DIR that hold beacons for a Redis which is none of `names`."""
+    below = sorted(path.parent for path in Path(journal_dir).glob(f"*/*{SUFFIX}"))
+    return [path for path in dict.fromkeys(below) if path.name not in names]
