@@ -22,7 +22,7 @@ NEEDS = {
     "queries.select": ASKED,
     "queries.landed": ASKED,
     "queries.count": ASKED,
-    "queries.last_epoch": ASKED,
+    "queries.epochs": ASKED,
     "writer.create_stream": WRITTEN,
     "writer.write": WRITTEN,
     "writer.finalize": WRITTEN,
