@@ -66,10 +66,13 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
         self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
 
-    def init_signals(self) -> None:
-        """Listen to signals from now on; one that came since the fork is heard now."""
-        super().init_signals()
+    async def _serve(self) -> None:
+        """Listen to signals from now on; one that came since the fork is heard now.
+
+        Not earlier: uvloop forgets a signal that comes after its handler is set and before the loop runs.
+        """
         _release_signals()
+        await super()._serve()
 
     async def _shutdown(self) -> None:
         closing = asyncio.ensure_future(self._close_idle())
