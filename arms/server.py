@@ -189,12 +189,12 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
         self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
 
-    def init_signals(self) -> None:
-        """Listen to signals; one that came since the fork is heard when the loop runs: before, uvloop would lose it."""
-        super().init_signals()
-        self.loop.call_soon(_release_signals)
-
     async def _serve(self) -> None:
+        """Serve, and listen to signals from now on; one that came since the fork is heard now.
+
+        Not earlier: uvloop forgets a signal that comes after its handler is set and before the loop runs.
+        """
+        _release_signals()
         looking = asyncio.ensure_future(self.loop.close_overdue())
         try:
             await super()._serve()

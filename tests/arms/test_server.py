@@ -225,14 +225,23 @@ def test_a_silent_connection_does_not_hold_the_stop(serve: Serve, redis_server: 
         assert server.process.wait(SILENT_SECONDS / 2) == 0
 
 
-def test_a_stop_in_the_very_first_moment_is_heard(redis_server: RedisProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "moment"),
+    [
+        ("1", "Booting worker"),  # forked, and deaf as yet
+        ("2", "Booting worker"),
+        ("2", "ASGI server listening"),  # while another one is not so far
+    ],
+)
+def test_a_stop_in_the_very_first_moment_is_heard(redis_server: RedisProcess, workers: str, moment: str) -> None:
     environ = {"PORT": str(parts.free_port()), "SITES_FILE": str(sites.SAMPLE), "GRACE_SECONDS": str(SILENT_SECONDS)}
+    environ |= {"WORKERS": workers}
     words = [sys.executable, "-m", "arms"]
     with subprocess.Popen(
         words, env=redis_server.environ | environ | {"LOG_LEVEL": "INFO"}, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
-        next(line for line in process.stderr if "Booting worker" in line)  # forked, and deaf as yet
+        next(line for line in process.stderr if moment in line)
 
         process.send_signal(signal.SIGTERM)
 
@@ -316,6 +325,8 @@ def test_several_workers_answer_metrics_as_one(serve: Serve, redis_server: Redis
         ({"SITES_FILE": "nowhere.yaml"}, "arms: nowhere.yaml: cannot be read"),
         ({"REDIS_SHARDS": "nowhere=redis-2:6379"}, "arms: REDIS_SHARDS: sites.yaml declares no site nowhere"),
         ({"TRUSTED_PROXIES": "-1", "WORKERS": "0"}, "arms: WORKERS='0'"),
+        ({"LISTEN_FD": "1"}, "arms: LISTEN_FD=1: is no listening socket: `oceanus up` sets it, nobody else"),
+        ({"LISTEN_FD": "99"}, "arms: LISTEN_FD=99: is no listening socket"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_a_line_that_names_it(environ: dict[str, str], told: str) -> None:

@@ -55,6 +55,22 @@ def test_children_find_redis_and_bigquery_of_up():
     }
 
 
+def test_what_systemd_means_for_up_itself_is_not_handed_on():
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": "7", "LISTEN_FDNAMES": "door", "NOTIFY_SOCKET": "/run/notify"}
+
+    given = programs.environment(layout(environ), environ, "arms", "t")
+
+    assert not environ.keys() & given.keys()
+
+
+def test_only_project_without_emulator_is_google():
+    emulator = {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9"}
+
+    told = [layout(environ).is_google for environ in ({}, {"PROJECT_ID": "mine"}, {"PROJECT_ID": "mine"} | emulator)]
+
+    assert told == [False, True, False]
+
+
 def test_project_without_emulator_means_real_bigquery():
     plan = layout({"PROJECT_ID": "mine"})
 
