@@ -188,12 +188,8 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
         self.loop = Loop(self)
         asyncio.set_event_loop(self.loop)
 
-    def init_signals(self) -> None:
-        """Listen to signals from now on; one that came since the fork is heard now."""
-        super().init_signals()
-        _release_signals()
-
     async def _serve(self) -> None:
+        _release_signals()  # now that the loop runs and hears them: one that came since the fork is heard now
         looking = asyncio.ensure_future(self.loop.close_overdue())
         try:
             await super()._serve()
