@@ -27,6 +27,7 @@ from oceanus.worker import is_internal
 log = logging.getLogger(__name__)
 
 _ASCII = bytes(range(128))
+_PROXIED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
 
 
 def microseconds() -> int:
@@ -77,7 +78,12 @@ class Collector:
         return client_address(req.get_header("X-Forwarded-For"), req.peer(), self._trust.proxies)
 
     def is_internal(self, req: Request) -> bool:
-        """Say whether the client may see what is for operators alone."""
+        """Say whether the client may see what is for operators alone.
+
+        Where a proxy that nobody has declared stands on this machine, everyone seems to come from here: nobody may.
+        """
+        if self._trust.proxies == 0 and any(req.get_header(name) for name in _PROXIED):
+            return False
         return is_internal(self.address(req), self._trust.internal)
 
     def sent(

@@ -187,6 +187,13 @@ def test_a_forged_forwarded_for_makes_nobody_internal(make_arms: MakeArms, proxi
         assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_behind_a_proxy_that_nobody_declared_nobody_is_internal(arms: Arms, name: str) -> None:
+    proxied = arms.client.simulate_get("/metrics", headers={name: "203.0.113.9"}, remote_addr="127.0.0.1")
+
+    assert (proxied.status_code, arms.get("/metrics").status_code) == (403, 200)
+
+
 @pytest.mark.parametrize("host", ["evil.example", 'a"><script>', "a b", "", "a\\b", "internal", "[::1]:80", "a" * 8000])
 def test_a_host_header_decides_nothing_but_the_address_in_a_static_file(arms: Arms, host: str) -> None:
     same = [arms.client.simulate_get(path, headers={"Host": host}) for path in ("/metrics", "/hc", "/swallow/bizocean")]
