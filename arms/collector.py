@@ -150,12 +150,20 @@ class Collector:
     async def store_counted(self, everything: bool = False) -> None:
         """Store what the quota has counted for minutes that are over; what cannot be stored is kept for the next call.
 
-        Raises NotStoredError.
+        Raises NotStoredError where one of them was not, after all have been tried: sites may lie in several Redis.
         """
         self._counted += self._quota.due(self._clock(), everything)
-        while self._counted:
-            await self._store_failed(self._counted[0])
-            metrics.FAILED.labels(self._counted.pop(0).site, "counted").inc()
+        failure: NotStoredError | None = None
+        for one in list(self._counted):
+            try:
+                await self._store_failed(one)
+            except NotStoredError as exc:
+                failure = exc
+                continue
+            self._counted.remove(one)
+            metrics.FAILED.labels(one.site, "counted").inc()
+        if failure:
+            raise failure
 
     def _caller(self, site: Site, headers: Mapping[str, str]) -> tuple[bool, tuple[str, str] | None]:
         """Return whether the caller proved that it may be believed, and the reason for a 403 if there is one."""

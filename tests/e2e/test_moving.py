@@ -173,6 +173,7 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
         deployment.started("arms2", moved)
         load.to = ("arms1", "arms2")
         load.more(50)
+        until(lambda: deployment.spools(after).ledger(SITE).whole.settled > 0)  # r2bq does not wait for the old one
         deployment.old.start()
         load.more(50)
         found["while"] = deployment.audit(moved)

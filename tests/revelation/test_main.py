@@ -52,6 +52,28 @@ def test_what_came_while_it_was_away_is_told_when_it_is_back(stage):
     assert set(stage.slack.times().values()) == {1}
 
 
+@pytest.fixture
+def another(tmp_path, _redis_of_the_session):
+    (tmp_path / "another").mkdir()
+    redis = RedisProcess(tmp_path / "another")
+    yield redis
+    end(redis.process)
+
+
+def test_of_a_site_in_another_redis_it_tells_at_once_and_of_what_lies_where_it_lived_before(stage, another):
+    stage.start(REDIS_SHARDS=f"shop=127.0.0.1:{another.port}")
+
+    Arms(another).push([paid(1)])
+    Arms(stage.redis).push([paid(2)])
+    stage.until(lambda: len(stage.slack.heard) == 2, "both are told")
+    another.kill()
+    Arms(stage.redis).push([paid(3)])
+
+    stage.until(lambda: len(stage.slack.heard) == 3, "one Redis that is away holds up no other")
+    assert stage.slack.times() == {url(1): 1, url(2): 1, url(3): 1}
+    assert stage.stop() == 0
+
+
 def test_new_rules_are_taken_up_and_bad_ones_are_told_and_left_alone(stage):
     stage.start()
     arms = Arms(stage.redis)
