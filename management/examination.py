@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 from management import check, doctor, running
@@ -12,6 +14,7 @@ from management.programs import with_defaults
 from oceanus import sites, warehouse
 from oceanus.errors import MisconfiguredError, SpoolError, SpoolRefusedError, WarehouseError
 from oceanus.settings import ArmsSettings, RedisSettings, WarehouseSettings, read
+from oceanus.shards import shards
 from oceanus.sites import Site
 from oceanus.spool import NEEDED, Client, connect, text, translated
 from oceanus.tables import Naming
@@ -31,7 +34,7 @@ def examine(environ: Mapping[str, str], processes: Iterable[str]) -> Iterator[Fi
     yield from doctor.of("settings", mistakes)
     if not mistakes:
         yield Finding(about="settings", state=doctor.OK, sentence="sites.yaml, alerts.yaml and variables are in order")
-    yield from _asked("Redis", lambda: _redis(running.redis(environ)))
+    yield from _asked("Redis", lambda: _every_redis(running.redis(environ)))
     if "arms" in chosen and running.names_redis(environ):
         yield from _asked("journal", lambda: _journal(environ))
     if set(chosen) & set(USES_WAREHOUSE):
@@ -54,6 +57,13 @@ def _declared(environ: Mapping[str, str]) -> list[Site]:
         return list(sites.load(running.sites_file(environ)).values())
     except MisconfiguredError:
         return []  # told already
+
+
+def _every_redis(settings: RedisSettings) -> Iterator[Finding]:
+    """Yield what is found about each Redis, those of REDIS_SHARDS by their address; one that is away hides no other."""
+    for name, one in shards(settings).redis.items():
+        for found in _asked("Redis", partial(_redis, one)):
+            yield replace(found, about=f"{found.about} {name}".strip())
 
 
 def _redis(settings: RedisSettings) -> list[Finding]:

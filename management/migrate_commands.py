@@ -12,6 +12,7 @@ from management.wording import counted
 from oceanus import settings, sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import RedisSettings, UpSettings
+from oceanus.shards import Shards, shards
 from oceanus.sites import Site
 from oceanus.spool import Pusher, connect, connect_pusher
 from oceanus.tables import Naming
@@ -38,7 +39,7 @@ def command(ctx: click.Context, address: str, names: tuple[str, ...], dry_run: b
         click.echo(f"{name}: {counted(length, 'record')} {'waits' if length == 1 else 'wait'}")
     if dry_run or not any(lengths.values()):
         return
-    ours = running.redis(environ)
+    ours = shards(running.redis(environ), declared)
     with progress("moved", sum(lengths.values())) as step:
         moved = asyncio.run(_migrate(lists, ours, chosen, _naming(environ), step))
     for name, tally in moved.items():
@@ -50,13 +51,19 @@ def command(ctx: click.Context, address: str, names: tuple[str, ...], dry_run: b
 
 
 async def _migrate(
-    lists: migrate.Lists, ours: RedisSettings, chosen: Iterable[Site], naming: Naming, step: Callable[[int], None]
+    lists: migrate.Lists, ours: Shards, chosen: Iterable[Site], naming: Naming, step: Callable[[int], None]
 ) -> dict[str, Counter[str]]:
-    pusher = Pusher(connect_pusher(ours, migrate.PUSH_SECONDS), "migrate", 0)
+    pushers = {
+        name: Pusher(connect_pusher(one, migrate.PUSH_SECONDS), "migrate", 0) for name, one in ours.redis.items()
+    }
     try:
-        return {site.name: await migrate.migrate(lists, pusher, site, naming, step) for site in chosen}
+        return {
+            site.name: await migrate.migrate(lists, pushers[ours.home(site.name)], site, naming, step)
+            for site in chosen
+        }
     finally:
-        await pusher.close()
+        for pusher in pushers.values():
+            await pusher.close()
 
 
 def _chosen(declared: sites.Sites, names: tuple[str, ...], file: str) -> list[Site]:

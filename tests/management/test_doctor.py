@@ -153,6 +153,18 @@ def test_a_redis_that_would_lose_is_found(own_redis, target):
     assert (code, states["Redis"][0]) == (1, WRONG)
 
 
+def test_each_redis_is_looked_at_and_one_that_is_away_hides_no_other(own_redis, target):
+    address = f"127.0.0.1:{own_redis.port}"
+    client = own_redis.client()
+    client.config_set("appendfsync", "everysec")
+    client.close()
+
+    code, states = asked(target | {"REDIS_SHARDS": f"bizocean={address} skj=127.0.0.1:1"}, "--for", "arms")
+
+    assert (code, WRONG in states["Redis"], WRONG in states[f"Redis {address}"]) == (1, False, True)
+    assert states["Redis 127.0.0.1:1"] == [WRONG]
+
+
 def test_a_user_who_may_not_ask_for_the_configuration_is_told_what_that_means(own_redis, target):
     client = own_redis.client()
     client.execute_command("ACL", "SETUSER", "default", "-config")

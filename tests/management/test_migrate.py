@@ -240,3 +240,15 @@ def test_the_command_moves_and_says_so(move):
 @pytest.mark.parametrize("words", [["--from", "nowhere"], ["--from", "host:port"], []])
 def test_a_wrong_address_is_a_wrong_use(words):
     assert CliRunner().invoke(commands.oceanus, ["migrate", *words]).exit_code == 2
+
+
+def test_a_site_is_moved_to_the_redis_in_which_it_lives(move, redis_server):
+    move.fill(text())
+    environ = redis_server.environ | {"REDIS_PD_SERVICE_PORT": "1"}
+    environ["REDIS_SHARDS"] = f"bizocean=127.0.0.1:{move.settings.port}"
+    address = f"127.0.0.1:{move.old_settings.port}"
+
+    done = CliRunner().invoke(commands.oceanus, ["migrate", "--from", address, "--site", "bizocean"], env=environ)
+
+    assert done.exit_code == 0, done.output
+    assert len(move.queue()) == 1
