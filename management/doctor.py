@@ -81,6 +81,12 @@ def redis(facts: RedisFacts, must: Mapping[str, str]) -> list[Finding]:
     return [*_keeps(facts, must), *_room(facts), _clock(facts.ahead_seconds)]
 
 
+def closed(refusal: str) -> Finding:
+    """Return what is to be said of a Redis that answers this user, and tells him nothing of itself."""
+    sentence = f"answers, but does not tell this user whether it keeps what it acknowledges: {refusal}"
+    return _warning("Redis", sentence, "ask once more with REDIS_USER=management (docs/redis.md)")
+
+
 def _keeps(facts: RedisFacts, must: Mapping[str, str]) -> Iterator[Finding]:
     version = tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2])
     if version < OLDEST_REDIS:

@@ -62,16 +62,22 @@ def _declared(environ: Mapping[str, str]) -> list[Site]:
 def _every_redis(settings: RedisSettings) -> Iterator[Finding]:
     """Yield what is found about each Redis, those of REDIS_SHARDS by their address; one that is away hides no other."""
     for name, one in shards(settings).redis.items():
-        for found in _asked("Redis", partial(_redis, one)):
+        for found in _asked("Redis", partial(redis, one)):
             yield replace(found, about=f"{found.about} {name}".strip())
 
 
-def _redis(settings: RedisSettings) -> list[Finding]:
+def redis(settings: RedisSettings) -> list[Finding]:
+    """Return what is found about one Redis; raises SpoolError where it does not answer."""
     client = connect(settings)
     with translated():
-        told: Mapping[str, Any] = client.info()
-        seconds, micros = client.time()
-        ahead_seconds = seconds + micros / 1e6 - time.time()
+        client.ping()
+    try:
+        with translated():
+            told: Mapping[str, Any] = client.info()
+            seconds, micros = client.time()
+            ahead_seconds = seconds + micros / 1e6 - time.time()
+    except SpoolRefusedError as exc:
+        return [doctor.closed(str(exc))]
     config, refusal = _config(client)
     facts = RedisFacts(
         version=str(told.get("redis_version", "?")),

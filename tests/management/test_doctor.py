@@ -177,6 +177,17 @@ def test_a_user_who_may_not_ask_for_the_configuration_is_told_what_that_means(ow
     assert "-> allow CONFIG GET to this user" in done.stdout
 
 
+def test_a_user_who_may_not_look_is_sent_to_one_who_may(own_redis, target):
+    client = own_redis.client()
+    client.execute_command("ACL", "SETUSER", "default", "-info")
+    client.close()
+
+    done = CliRunner().invoke(commands.oceanus, ["doctor", "--for", "arms"], env=target | own_redis.environ)
+
+    assert done.exit_code == 0
+    assert "-> ask once more with REDIS_USER=management" in done.stdout
+
+
 def test_each_trouble_is_told_and_the_others_are_looked_at_all_the_same(target, tmp_path):
     (tmp_path / "file").touch()
     environ = target | {"REDIS_PD_SERVICE_PORT": "1", "JOURNAL_DIR": str(tmp_path / "file" / "j"), "PORT": "x"}

@@ -15,7 +15,7 @@ import redis
 
 from arms.journal import Journal
 from arms.store import Store
-from management import parts, redis_users
+from management import doctor, examination, parts, redis_users
 from management.programs import SAMPLE_ALERTS
 from oceanus import records, sites
 from oceanus.alerts import Alerts, Match, Rate
@@ -54,6 +54,7 @@ ALLOWED = {
     ("management", "LPUSH oceanus:{bizocean}:queue x"),
     ("revelation", "KEYS *"),
     ("arms", "CONFIG GET appendfsync"),
+    ("management", "CONFIG GET appendfsync"),
 }
 ASKED = (*FORBIDDEN, *READS, "LPUSH oceanus:{bizocean}:queue x", "KEYS *", "CONFIG GET appendfsync")
 
@@ -153,6 +154,7 @@ def test_each_user_may_do_all_that_its_process_ever_does(guarded: GuardedRedis) 
     assert auditor.ledger(SITE).whole.accepted == 10
     assert auditor.alarms() == {}
     _operate(Spool(guarded.client("management")), Alerts(guarded.client("management")))
+    assert doctor.is_well(examination.redis(guarded.settings("management")))
 
     assert guarded.denied() == []
 
