@@ -116,7 +116,7 @@ class Journal:
     def remove(self, segment: Segment) -> None:
         """Remove a segment whose entries are all applied, for good."""
         segment.path.unlink(missing_ok=True)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         segment.close()
         if segment in self.waiting:
             self.waiting.remove(segment)
@@ -136,7 +136,7 @@ class Journal:
         try:
             _allocate(handle, self._segment_bytes)
             os.fsync(handle)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as exc:
             path.unlink(missing_ok=True)
             os.close(handle)
@@ -201,7 +201,8 @@ def _lock(path: Path) -> Segment | None:
     return Segment(path, handle, 0, size, records, oldest_ms=oldest)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

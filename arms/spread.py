@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arms.gather import Gather
-from arms.journal import SUFFIX, JournalFullError
+from arms.journal import SUFFIX, JournalFullError, sync_folder
 from arms.store import Store
 from oceanus.errors import SpoolError
 from oceanus.spool import Pusher
@@ -81,11 +81,24 @@ async def _trouble(part: Part) -> SpoolError | JournalFullError | None:
 
 
 def folder(journal_dir: str, name: str) -> Path:
-    """Return where the journal of a Redis lies: that of the default one in JOURNAL_DIR itself, others below."""
-    return Path(journal_dir) / name if name else Path(journal_dir)
+    """Return where the journal of a Redis lies: the default one's in JOURNAL_DIR itself, others' below (made)."""
+    path = Path(journal_dir)
+    if not name:
+        return path
+    (path / name).mkdir(exist_ok=True, mode=0o700)
+    sync_folder(path)  # or a power cut could take it away, with what lies in it
+    return path / name
 
 
 def strange(journal_dir: str, names: Sequence[str]) -> list[Path]:
     """Return the folders in JOURNAL_DIR that hold beacons for a Redis which is none of `names`."""
-    below = sorted(path.parent for path in Path(journal_dir).glob(f"*/*{SUFFIX}"))
-    return [path for path in dict.fromkeys(below) if path.name not in names]
+    below = {path.parent for path in Path(journal_dir).glob(f"*/*{SUFFIX}") if path.parent.name not in names}
+    return sorted(path for path in below if any(map(_is_filled, path.glob(f"*{SUFFIX}"))))
+
+
+def _is_filled(segment: Path) -> bool:
+    """Say whether anything was ever written to a segment, which was made at its full size."""
+    try:
+        return bool(segment.read_bytes().strip(b"\0"))
+    except FileNotFoundError:  # its process has removed it meanwhile
+        return False

@@ -43,7 +43,6 @@ def _journal(read: ArmsSettings, name: str) -> Journal | None:
     if not read.journal_dir:
         return None
     folder = spread.folder(read.journal_dir, name)
-    folder.mkdir(exist_ok=True, mode=0o700)
     return Journal(folder, new_id(socket.gethostname(), os.getpid()), read.journal_max_bytes)
 
 

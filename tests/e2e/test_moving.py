@@ -57,8 +57,13 @@ class Deployment:
 
     def started(self, name: str, placed: str) -> None:
         """Start a process and wait until it is ready."""
-        self.start(name, placed)
-        until(lambda: self.answers(name, "/lb" if name.startswith("arms") else "/hc") == 200)
+        process = self.start(name, placed)
+
+        def is_ready() -> bool:
+            assert process.poll() is None, (self.folder / f"{name}.log").read_text(encoding="utf-8")
+            return self.answers(name, "/lb" if name.startswith("arms") else "/hc") == 200
+
+        until(is_ready, 120)
 
     def stop(self, name: str) -> None:
         """Stop a process, which ends well."""
@@ -162,24 +167,24 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
     found = {}
     with Load(deployment) as load:
         load.to = ("arms1",)
-        load.more(50)
+        load.more(20)
         found["before"] = deployment.audit(before)
 
         deployment.started("r2bq2", learnt)
         deployment.stop("r2bq1")
-        load.more(50)
+        load.more(20)
         deployment.old.kill()  # arms' journal now holds beacons of the site for its old Redis
-        load.more(50)
+        load.more(20)
         deployment.started("arms2", moved)
         load.to = ("arms1", "arms2")
-        load.more(50)
+        load.more(20)
         until(lambda: deployment.spools(after).ledger(SITE).whole.settled > 0)  # r2bq does not wait for the old one
         deployment.old.start()
-        load.more(50)
+        load.more(20)
         found["while"] = deployment.audit(moved)
         load.to = ("arms2",)
         deployment.stop("arms1")
-        load.more(50)
+        load.more(20)
     old = f"127.0.0.1:{deployment.old.port}"
     until(lambda: not deployment.journalled(old))
     until(lambda: deployment.told(moved) == [f"{old}: no site lives there, and nothing waits there for r2bq"])
@@ -190,7 +195,7 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
     deployment.stop("r2bq2")
     with Load(deployment, 10**6) as load_after:
         load_after.to = ("arms2",)
-        load_after.more(50)
+        load_after.more(20)
     accepted = load.accepted + load_after.accepted
     until(lambda: deployment.spools(after).look(SITE).queue + deployment.spools(after).look(SITE).claimed == 0)
     alarmed = deployment.audit(after, acknowledge=True)

@@ -70,3 +70,9 @@ def test_misspelt_variable_is_named_with_what_may_be_meant(name, meant):
 )
 def test_variables_of_ours_and_of_others_are_no_mistakes(name):
     assert check.misspelt({name: "x"}) == []
+
+
+def test_a_shard_of_a_site_that_is_not_declared_is_named():
+    [line] = check.mistakes({"REDIS_SHARDS": "nowhere=redis-2:6379"})
+
+    assert line.startswith("REDIS_SHARDS: sites.yaml declares no site nowhere")

@@ -10,7 +10,9 @@ from oceanus import records, sites
 from oceanus.errors import SpoolUnclearError
 from oceanus.spool import LEASE_MS, Backlog, Holder
 from oceanus.tables import Naming
+from oceanus.worker import Stop
 from r2bq import metrics
+from r2bq.__main__ import work
 from r2bq.crew import LATEST, OTHERS_SECONDS, Crew
 from r2bq.source import Source
 
@@ -409,3 +411,46 @@ def test_a_claim_that_a_late_command_has_filled_is_due_though_its_list_is_empty(
     ship.clock.now += 1
 
     assert (first, ship.step()) == ([[]], [["step"]])
+
+
+class Steps:
+    """A crew that steps until it is stopped, or meets a surprise."""
+
+    def __init__(self, surprise: Exception | None = None) -> None:
+        self.surprise, self.steps, self.stopped = surprise, 0, False
+
+    def step(self) -> bool:
+        self.steps += 1
+        if self.surprise:
+            raise self.surprise
+        return False
+
+    def stop(self, seconds: float) -> None:
+        self.stopped = True
+
+
+def test_a_surprise_in_one_redis_crew_ends_all_and_is_raised():
+    fine, broken = Steps(), Steps(ValueError("a surprise"))
+
+    with pytest.raises(ValueError, match="a surprise"):
+        work([fine, broken], Stop(), 1.0)
+
+    assert fine.stopped
+
+
+def test_every_crew_works_until_told_to_stop_though_one_hangs():
+    """A crew whose Redis is away waits in its own thread."""
+    stop, hangs, fine = Stop(), Steps(), Steps()
+    hangs.step = lambda: stop.wait(30)
+
+    def step() -> bool:
+        fine.steps += 1
+        if fine.steps == 3:
+            stop.set()
+        return True
+
+    fine.step = step
+
+    work([hangs, fine], stop, 1.0)
+
+    assert (hangs.stopped, fine.stopped, fine.steps >= 3) == (True, True, True)
