@@ -103,6 +103,15 @@ $(VENV)/ready: requirements/develop.txt setup.cfg pyproject.toml
 	  echo 'Install one, for example with pyenv: pyenv install 3.13; or say where it is: make PYTHON=/path/to/python3.13 ...' >&2; \
 	  exit 1; \
 	fi; \
+	if ! command -v cc >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'Installing gcc, for gunicorn_h1c.'; \
+	  apt-get update -q >/dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends gcc libc6-dev >/dev/null; \
+	fi; \
+	if ! command -v cc >/dev/null; then \
+	  echo 'No C compiler (cc) was found, which gunicorn_h1c needs. Debian: apt-get install gcc libc6-dev' >&2; \
+	  exit 1; \
+	fi; \
 	echo "Setting up $(VENV) with $$("$$python" --version), from the lock file; about a minute, once."; \
 	"$$python" -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install $(PIP_QUIET) --require-hashes -r requirements/develop.txt
