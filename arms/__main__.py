@@ -111,7 +111,8 @@ def before_stop(port: int, least: float, most: float) -> int:
     """Wait until arms may be stopped; return the exit code: 1 if its journal is not empty by then."""
     left = leaving.wait(lambda: leaving.ask(port), least, most)
     if left:
-        print(f"{left} records are left in the journal, for the next arms on its volume", file=sys.stderr)
+        what = "arms does not say what is" if left == leaving.UNKNOWN else f"{left} records are left"
+        print(f"{what} in the journal, for the next arms on its volume", file=sys.stderr)
     return 1 if left else 0
 
 

@@ -12,18 +12,22 @@ from collections.abc import Callable
 
 ASK_SECONDS = 2.0
 LOOK_SECONDS = 0.5
+UNKNOWN = -1
 _JOURNALLED = re.compile(r"^oceanus_arms_journalled (\S+)$", re.MULTILINE)
 
 
 def ask(port: int) -> int | None:
-    """Return how many records are in the journal of the arms on this machine; None if none answers there."""
+    """Return how many records are in the journal of the arms on this machine; None if none listens there.
+
+    UNKNOWN where one listens and does not say: it may be busy.
+    """
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
     try:
         with direct.open(f"http://127.0.0.1:{port}/metrics", timeout=ASK_SECONDS) as answer:
             found = _JOURNALLED.search(answer.read().decode())
-    except OSError:
-        return None
-    return int(float(found[1])) if found else None
+    except OSError as exc:
+        return None if isinstance(getattr(exc, "reason", exc), ConnectionRefusedError) else UNKNOWN
+    return int(float(found[1])) if found else UNKNOWN
 
 
 def wait(
@@ -35,7 +39,7 @@ def wait(
 ) -> int:
     """Return after `least` seconds when the journal is empty, after `most` if it is not, with the records left in it.
 
-    Where arms answers no more there is nothing to wait for: 0, at once.
+    Where arms listens no more there is nothing to wait for: 0, at once.
     """
     began = clock()
     while True:

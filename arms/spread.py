@@ -5,7 +5,7 @@ A beacon goes where its site lives. Whatever befalls one Redis, the others' beac
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,25 +51,29 @@ class Spread:
 
     async def lengths(self, sites: Sequence[str]) -> list[int]:
         """Return the length of each site's queue where it lives; raises SpoolError."""
-        return await self._at_home(sites, lambda pusher, some: pusher.lengths(some))
-
-    async def accepted(self, sites: Sequence[str], day: str) -> list[int]:
-        """Return what was accepted on a day (YYYYMMDD) for each site, where it lives now; raises SpoolError."""
-        return await self._at_home(sites, lambda pusher, some: pusher.accepted(some, day))
-
-    async def _at_home(
-        self, sites: Sequence[str], ask: Callable[[Pusher, list[str]], Awaitable[list[int]]]
-    ) -> list[int]:
         there: dict[str, list[str]] = {}
         for site in sites:
             there.setdefault(self._home(site), []).append(site)
-        found = await asyncio.gather(*(ask(self.parts[name].pusher, some) for name, some in there.items()))
-        answers = {
+        found = await asyncio.gather(*(self.parts[name].pusher.lengths(some) for name, some in there.items()))
+        lengths = {
             site: one
             for some, every in zip(there.values(), found, strict=True)
             for site, one in zip(some, every, strict=True)
         }
-        return [answers[site] for site in sites]
+        return [lengths[site] for site in sites]
+
+    async def accepted(self, sites: Sequence[str], day: str) -> list[int]:
+        """Return what was accepted on a day (YYYYMMDD) for each site: in all Redis that answer, for it may have moved.
+
+        Raises SpoolError where none does.
+        """
+        asked = (part.pusher.accepted(sites, day) for part in self.parts.values())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        known = [one for one in answers if isinstance(one, list)]
+        for one in answers:
+            if isinstance(one, BaseException) and (not known or not isinstance(one, SpoolError)):
+                raise one
+        return [sum(counts) for counts in zip(*known, strict=True)]
 
 
 async def _trouble(part: Part) -> SpoolError | JournalFullError | None:

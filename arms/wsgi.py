@@ -24,7 +24,7 @@ from arms.rates import Rates
 from arms.spread import Part, Spread
 from arms.store import Store
 from oceanus import settings, sites, worker
-from oceanus.errors import SpoolError
+from oceanus.errors import SpoolDeniedError, SpoolError
 from oceanus.settings import ArmsSettings
 from oceanus.shards import Shards, shards
 from oceanus.sites import Sites
@@ -129,8 +129,12 @@ def create() -> App:
         while not over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), CAP_SECONDS)
-            with suppress(SpoolError):  # while Redis is away, what is known and what comes here counts
+            try:
                 await collector.learn_counts(every.accepted)
+            except SpoolDeniedError as exc:
+                log.error("the caps of sites count this process alone: %s", exc)
+            except SpoolError:
+                continue  # while Redis is away, what is known and what comes here counts
 
     async def stopping() -> None:
         over.set()

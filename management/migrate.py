@@ -10,12 +10,13 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from management import original
 from management.original import Moved
 from oceanus.errors import SpoolRefusedError
+from oceanus.pushes import Numbered
 from oceanus.sites import Site
 from oceanus.spool import Client, Pusher, new_id, text, translated
 from oceanus.tables import Naming
@@ -42,7 +43,7 @@ local there = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[2]), -1)
 if redis.sha1hex(table.concat(there, ' ')) ~= ARGV[3] then return 0 end
 redis.call('LTRIM', KEYS[1], 0, -tonumber(ARGV[2]) - 1)
 redis.call('HINCRBY', KEYS[2], 'seq', ARGV[1])
-redis.call('HDEL', KEYS[2], 'rows')
+redis.call('HDEL', KEYS[2], 'rows', 'plan')
 return 1
 """
 
@@ -66,6 +67,15 @@ class Lists:
         producer, first, found = cast(list[Any], answer)
         return text(producer), int(first), found
 
+    def agree(self, site: str, plan: str) -> None:
+        """Note how what is noted will be pushed; raises SpoolRefusedError where it was begun in another way."""
+        with translated():
+            self._client.hsetnx(_note(site), "plan", plan)
+            noted = text(cast(bytes, self._client.hget(_note(site), "plan") or b""))
+        if noted != plan:
+            remedy = "put sites.yaml and REDIS_SHARDS back as they were, and end it; then change them"
+            raise SpoolRefusedError(f"{site}: a move was begun with another sites.yaml or to another Redis: {remedy}")
+
     def end(self, site: str, pushes: int, found: list[bytes]) -> None:
         """Take off what was moved; raises SpoolRefusedError where somebody else takes from the list."""
         digest = hashlib.sha1(b" ".join(found), usedforsecurity=False).hexdigest()
@@ -76,11 +86,11 @@ class Lists:
 
 
 async def migrate(
-    lists: Lists, pusher: Pusher, site: Site, naming: Naming, step: Callable[[int], None]
+    lists: Lists, pusher: Pusher, at: str, site: Site, naming: Naming, step: Callable[[int], None]
 ) -> Counter[str]:
     """Move all that waits for a site; return how many came to queue, failed, and nothing. Raises SpoolError.
 
-    `step` is called with the number of texts of each move.
+    `at` is the address of the pusher's Redis. `step` is called with the number of texts of each move.
     """
     tally: Counter[str] = Counter()
     while True:
@@ -89,6 +99,7 @@ async def migrate(
             return tally
         some = judged(found, site, naming)
         numbered = list(original.pushes(site.name, [one for one in some if one], producer, first))
+        lists.agree(site.name, _plan(at, numbered))
         for refusal in await pusher.send(numbered, PUSH_SECONDS) if numbered else ():
             if refusal:
                 raise refusal
@@ -101,6 +112,12 @@ def judged(found: list[bytes], site: Site, naming: Naming) -> list[Moved | None]
     """Return what each text becomes, oldest first."""
     now_us = time.time_ns() // 1000
     return [original.moved(one, site, naming, now_us) for one in reversed(found)]
+
+
+def _plan(at: str, numbered: Iterable[Numbered]) -> str:
+    """Return what a repeat must agree in, lest its numbers mean other records: where to, and how many go together."""
+    sizes = [f"{one.push.source} {len(one.push.records)}" for one in numbered]
+    return hashlib.sha1(", ".join([at, *sizes]).encode(), usedforsecurity=False).hexdigest()
 
 
 def _note(site: str) -> str:

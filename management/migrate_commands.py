@@ -58,8 +58,10 @@ async def _migrate(
     }
     try:
         return {
-            site.name: await migrate.migrate(lists, pushers[ours.home(site.name)], site, naming, step)
+            site.name: await migrate.migrate(lists, pushers[home], f"{redis.host}:{redis.port}", site, naming, step)
             for site in chosen
+            for home in [ours.home(site.name)]
+            for redis in [ours.redis[home]]
         }
     finally:
         for pusher in pushers.values():

@@ -42,6 +42,7 @@ end
 # Every push names its site and opens the ledger's epoch, so that a Redis that was emptied under arms is known again.
 # A gap below the first number of this flight is an alarm that stays until a person acknowledges it; one within the
 # flight is but the refusal of the push before it. The epoch is Redis' own time: what a journal brings is older.
+# A user who may not count what it pushes pushes nothing: Lua takes back no command that has run.
 # KEYS list pushed ledger alerts live sites epoch alarms
 # ARGV seq alerts_cap publish minute kind count digest last_ms site first records..
 PUSH = (
@@ -57,6 +58,9 @@ end
 for _, key in ipairs({KEYS[1], KEYS[4]}) do
   local t = redis.call('TYPE', key).ok
   if t ~= 'list' and t ~= 'none' then return redis.error_reply('FOREIGN ' .. key .. ' is no list') end
+end
+if not (redis.acl_check_cmd('SET', KEYS[2], seq) and redis.acl_check_cmd('HINCRBY', KEYS[3], 'a', 1)) then
+  return redis.error_reply('NOPERM this user may not push')
 end
 local cap = tonumber(ARGV[2])
 for i = 11, #ARGV, 1000 do

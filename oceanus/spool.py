@@ -672,7 +672,8 @@ def _translate(error: BaseException) -> SpoolUnclearError | SpoolRefusedError:
 
 def _is_denied(error: BaseException) -> bool:
     """Say whether the user's rules forbid a command, or one within a script."""
-    is_script = isinstance(error, redis.ResponseError) and "ACL failure in script" in str(error)
+    told = str(error) if isinstance(error, redis.ResponseError) else ""
+    is_script = any(sign in told for sign in ("ACL failure in script", "executing the script can't", "NOPERM"))
     return is_script or isinstance(error, redis.exceptions.NoPermissionError)
 
 

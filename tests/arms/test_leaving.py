@@ -1,12 +1,16 @@
 """Leaving: arms is stopped when no balancer sends to it any more and its journal is empty, and at last in any case."""
 
+import socket
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arms.leaving import LOOK_SECONDS, wait
+from arms.leaving import LOOK_SECONDS, UNKNOWN, ask, wait
+from management import parts
 
 
 class Time:
@@ -47,3 +51,26 @@ def test_it_never_ends_before_the_least_nor_long_after_the_most(least, more, emp
 
     assert least <= seconds <= least + more + LOOK_SECONDS
     assert left == 0 or seconds >= least + more
+
+
+def test_one_that_listens_and_does_not_say_is_waited_for():
+    """A busy arms is slow to answer: its visitors must not be refused, nor its journal be left, for that."""
+    assert waited(lambda now: UNKNOWN if now < 40 else 0, 30, 120) == (40.0, 0)
+    assert waited(lambda now: UNKNOWN, 30, 120) == (120.0, UNKNOWN)
+
+
+def test_only_where_nobody_listens_there_is_nothing_to_wait_for():
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        assert ask(silent.getsockname()[1]) == UNKNOWN
+        assert ask(refusing.server_port) == UNKNOWN
+        refusing.shutdown()
+    assert ask(parts.free_port()) is None
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        pass

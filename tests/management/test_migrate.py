@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -110,6 +111,7 @@ class Move:
     def __init__(self, old_redis, redis_server) -> None:
         self.old, self.ours = old_redis.client(), redis_server.client()
         self.settings, self.old_settings = redis_server.settings, old_redis.settings
+        self.site, self.at = SITE, "ours"
 
     def fill(self, *texts: bytes) -> None:
         self.old.lpush("bizocean", *texts)
@@ -145,7 +147,7 @@ class Move:
 
         pusher.send, lists.end = cut_send, cut_end
         try:
-            return await migrate.migrate(lists, pusher, SITE, NAMING, lambda _: None)
+            return await migrate.migrate(lists, pusher, self.at, self.site, NAMING, lambda _: None)
         finally:
             await pusher.close()
 
@@ -188,6 +190,27 @@ def test_wherever_it_ends_each_record_is_moved_once(move, monkeypatch, place, at
 
     assert sorted(str(one["url"]) for one in move.queue()) == [str(number) for number in range(9)]
     assert (move.accepted(), move.old.keys()) == (9, [])
+
+
+@pytest.mark.parametrize("changed", ["site", "at"])
+def test_a_move_that_was_begun_in_another_way_is_not_gone_on_with(move, changed):
+    """Its numbers would mean other records: some would be lost, or doubled."""
+    move.fill(text(url="1"), text(url="2", colour="red"))
+    with pytest.raises(KeyboardInterrupt):
+        move.run({"after send": 1})
+    before = getattr(move, changed)
+    setattr(move, changed, "elsewhere")
+    if changed == "site":
+        fields = (*SITE.fields, replace(SITE.fields[-1], name="colour", mode="NULLABLE"))
+        move.site = replace(SITE, fields=fields)
+
+    with pytest.raises(SpoolRefusedError, match=r"put sites\.yaml and REDIS_SHARDS back"):
+        move.run()
+    setattr(move, changed, before)
+    move.run()
+
+    assert [one["url"] for one in move.queue()] == ["1"]
+    assert (move.accepted(), move.old.keys(), move.ours.llen(key("bizocean", "failed"))) == (1, [], 1)
 
 
 def test_who_takes_from_the_old_list_meanwhile_stops_it_and_nothing_is_taken_off(move):

@@ -19,7 +19,7 @@ from management import doctor, examination, parts, redis_users
 from management.programs import SAMPLE_ALERTS
 from oceanus import records, sites
 from oceanus.alerts import Alerts, Match, Rate
-from oceanus.errors import MisconfiguredError, SpoolRefusedError, SpoolUnclearError
+from oceanus.errors import MisconfiguredError, SpoolDeniedError, SpoolRefusedError, SpoolUnclearError
 from oceanus.ledger import Count
 from oceanus.pushes import Push, Retry
 from oceanus.settings import RedisSettings, read
@@ -101,6 +101,7 @@ def store(settings: RedisSettings, *pushes: Push) -> list[SpoolRefusedError | No
         try:
             await pusher.ping()
             await pusher.lengths([SITE])
+            await pusher.accepted([SITE], "20261123")
             return await pusher.push(pushes, 5.0)
         finally:
             await pusher.close()
@@ -446,3 +447,14 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError("it did not come")
+
+
+@pytest.mark.parametrize("user", ["management", "r2bq", "revelation"])
+def test_who_may_not_count_what_it_pushes_pushes_nothing(guarded: GuardedRedis, user: str) -> None:
+    """Lua takes back no command that has run: half a push would be a record that nobody has counted."""
+    one = push()
+
+    [refused] = _store_without_proof(guarded.settings(user), one)
+
+    assert isinstance(refused, SpoolDeniedError)
+    assert guarded.client("admin").keys("oceanus:*") == []
