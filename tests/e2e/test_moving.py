@@ -19,6 +19,7 @@ from oceanus.auditor import Auditor
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import RedisSettings, read
 from oceanus.shards import Spools, shards
+from oceanus.spool import Look
 from oceanus.tables import Naming
 from oceanus.warehouse import Queries, Writer
 from tests.conftest import RedisProcess, Warehouse, absent, end
@@ -188,6 +189,7 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
     old = f"127.0.0.1:{deployment.old.port}"
     until(lambda: not deployment.journalled(old))
     until(lambda: deployment.told(moved) == [f"{old}: no site lives there, and nothing waits there for r2bq"])
+    until(lambda: _waiting(deployment.spools(moved).look(SITE)) == 0)
     found["moved"] = deployment.audit(moved)
 
     deployment.old.kill()
@@ -197,7 +199,7 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
         load_after.to = ("arms2",)
         load_after.more(20)
     accepted = load.accepted + load_after.accepted
-    until(lambda: deployment.spools(after).look(SITE).queue + deployment.spools(after).look(SITE).claimed == 0)
+    until(lambda: _waiting(deployment.spools(after).look(SITE)) == 0)
     alarmed = deployment.audit(after, acknowledge=True)
     found["after"] = deployment.audit(after)
 
@@ -219,3 +221,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.05)
+
+
+def _waiting(look: Look) -> int:
+    return look.queue + look.claimed
