@@ -97,8 +97,9 @@ class Machine:
             (self.folder / "units" / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
         wants = "[Unit]\nDefaultDependencies=no\nWants=oceanus.socket oceanus.service\n"
         (self.folder / "units" / "default.target").write_text(wants)
-        # Here the program may lie in a home.
+        # Here the program may lie in a home, or in /tmp.
         also = f"[Service]\nProtectHome=read-only\nStandardOutput=append:{self.folder}/out.log\nStandardError=inherit\n"
+        also += "PrivateTmp=no\n" if Path(sys.prefix).is_relative_to("/tmp") else ""
         (self.folder / "units" / "oceanus.service.d" / "test.conf").write_text(also)
         settings = (MACHINE / "oceanus.env").read_text(encoding="utf-8").splitlines()
         local = [line for line in settings if not line.startswith(("PROJECT_ID", "SITES_FILE"))]
