@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from arms import metrics
 from arms.arrival import Request, client_address
-from arms.gather import NotStoredError, Stores
+from arms.gather import Gather, NotStoredError
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
 from arms.limits import LimitedError, Limits, day
 from arms.parameters import ParameterError
@@ -50,7 +50,7 @@ class Collector:
     def __init__(
         self,
         sites: Sites,
-        gather: Stores,
+        gather: Callable[[str], Gather],
         quota: Quota,
         trust: Trust,
         device: Callable[[str], str],
@@ -59,7 +59,7 @@ class Collector:
     ) -> None:
         self.sites = sites
         self._limits = limits
-        self._gather = gather
+        self._gather = gather  # that of the Redis in which a site lives
         self._quota = quota
         self._trust = trust
         self._clock = clock
@@ -186,7 +186,7 @@ class Collector:
 
     async def _store(self, site: Site, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
-            await self._gather.store(
+            await self._gather(site.name).store(
                 site.name,
                 "resends" if outcome.again else "queue",
                 outcome.text,
@@ -205,7 +205,7 @@ class Collector:
             await self._store_failed(failed)
 
     async def _store_failed(self, failed: Failed) -> None:
-        await self._gather.store(
+        await self._gather(failed.site).store(
             failed.site,
             "failed",
             failed.encode(),

@@ -30,24 +30,6 @@ class Keeper(Protocol):
         """Make every push durable; a text at a push's place says why it is not."""
 
 
-class Stores(Protocol):
-    """What makes one record durable, together with those that wait."""
-
-    async def store(
-        self,
-        site: str,
-        source: str,
-        text: bytes,
-        *,
-        minute: str,
-        digest: int,
-        received_ms: int,
-        alerts: bool = False,
-        named: bool = False,
-    ) -> None:
-        """Return when the record is durable; raises NotStoredError."""
-
-
 class NotStoredError(Exception):
     """The record is not known to be on disk: answer 503, so that whoever sent it sends it again."""
 

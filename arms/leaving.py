@@ -48,4 +48,4 @@ def wait(
             return 0
         if gone_by >= most or (gone_by >= least and not left):
             return left
-        sleep(LOOK_SECONDS)
+        sleep(LOOK_SECONDS)  # arms is another process, which can only be asked again

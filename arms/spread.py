@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arms.gather import Gather
 from arms.journal import SUFFIX, JournalFullError, sync_folder
@@ -35,9 +34,9 @@ class Spread:
         self.parts = parts
         self._home = home
 
-    async def store(self, site: str, source: str, text: bytes, **given: Any) -> None:
-        """Return when the record is durable where its site lives; raises NotStoredError. See Gather.store."""
-        await self.parts[self._home(site)].gather.store(site, source, text, **given)
+    def gather(self, site: str) -> Gather:
+        """Return what gathers a site's records for the Redis in which it lives."""
+        return self.parts[self._home(site)].gather
 
     async def ready(self) -> None:
         """Raise SpoolError or JournalFullError unless a beacon could be made durable now.

@@ -90,7 +90,7 @@ def create() -> App:
     every = Spread({name: _part(read, chosen, name) for name in chosen.redis}, chosen.home)
     collector = Collector(
         declared,
-        every,
+        every.gather,
         Quota(-(-read.failed_per_minute // read.workers)),
         Trust(proxies=read.trusted_proxies, token=read.trust_token, internal=read.internal),
         device,

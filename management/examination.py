@@ -135,7 +135,8 @@ def _warehouse(settings: WarehouseSettings, processes: tuple[str, ...], declared
     else:
         found += _asked("permissions", lambda: permissions(clients, naming, processes, declared))
         found.append(doctor.connections(declared, settings.location))
-    return found + _asked("tables", lambda: doctor.tables(plans(Catalog(clients), naming, declared)))
+    catalog, wanted = Catalog(clients), plan.wanted(declared, naming, datetime.now(UTC))
+    return found + _asked("tables", lambda: doctor.tables(plan.against(one, catalog) for one in wanted))
 
 
 def permissions(
@@ -150,14 +151,3 @@ def permissions(
     left = sorted(wanted - on_project - set(doctor.PROJECT_ONLY))
     on_tables = asked.on_tables(left, paths) if left else set()
     return doctor.permissions(wanted, on_project, on_tables)
-
-
-def plans(catalog: Catalog, naming: Naming, declared: list[Site]) -> list[plan.Plan]:
-    """Return what table_manager would do now."""
-    found = []
-    for one in plan.wanted(declared, naming, datetime.now(UTC)):
-        if isinstance(one, plan.Dataset):
-            found.append(plan.for_dataset(one, catalog.has_dataset(one.path)))
-        else:
-            found.append(plan.for_table(one, catalog.find(one.path)))
-    return found

@@ -543,7 +543,7 @@ class Alerts:
     def forget_again(self, raw: bytes) -> None:
         """Forget one that is on its way."""
         with translated():
-            self._client.lrem(f"{PREFIX}again", 1, raw)  # type: ignore[arg-type] # bytes are taken as well
+            self._client.lrem(f"{PREFIX}again", 1, text(raw))
 
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> object:
         with translated():

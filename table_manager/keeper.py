@@ -84,9 +84,7 @@ class Keeper:
         return True
 
     def _look(self, one: Dataset | Table) -> Plan:
-        if isinstance(one, Dataset):
-            return plan.for_dataset(one, self._catalog.has_dataset(one.path))
-        return plan.for_table(one, self._catalog.find(one.path))
+        return plan.against(one, self._catalog)
 
     def _apply(self, action: Action) -> None:
         match action:

@@ -7,11 +7,22 @@ Applied once, the same plan is empty.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from oceanus.sites import Site
 from oceanus.tables import Column, Naming, Table
 
 NOON = 12  # from this UTC hour on tomorrow's tables are wanted, as in the original: half a day to repair what fails
+
+
+class Standing(Protocol):
+    """What knows what stands: the warehouse's catalog."""
+
+    def has_dataset(self, name: str) -> bool:
+        """Say whether the dataset stands."""
+
+    def find(self, path: str) -> Table | None:
+        """Return the table at `dataset.table` as it stands, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,13 @@ def wanted(sites: Iterable[Site], naming: Naming, now: datetime) -> list[Dataset
         naming.audit,
         *(table for site in sites for table in naming.tables(site, now, tomorrow)),
     ]
+
+
+def against(one: Dataset | Table, standing: Standing) -> Plan:
+    """Return what brings one wanted dataset or table there; raises what `standing` does."""
+    if isinstance(one, Dataset):
+        return for_dataset(one, standing.has_dataset(one.path))
+    return for_table(one, standing.find(one.path))
 
 
 def for_dataset(dataset: Dataset, stands: bool) -> Plan:

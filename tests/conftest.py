@@ -11,10 +11,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 import redis
@@ -49,6 +50,22 @@ def absent(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have this part: {reason}")
     pytest.skip(reason)
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that must come."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)  # it comes of another process, which can only be asked again
+
+
+def is_ok(url: str) -> bool:
+    """Say whether an address answers 200; one that does not answer is not ok."""
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def wait_for_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 60) -> None:

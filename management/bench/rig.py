@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,14 +63,14 @@ class Rig:
             "REDIS_TLS": "0",
         }
 
-    def redis(self) -> RedisSettings:
-        """Start Redis, and return where it is."""
+    def redis(self, *more: str) -> RedisSettings:
+        """Start Redis with the shipped redis.conf, and `more` on its command line; return where it is."""
         found = settings.read(RedisSettings, self.environ)
         folder = self.folder / "redis"
         folder.mkdir()
         command = parts.redis_command(parts.find_redis(), folder, found.port, maxmemory="12gb")
-        self._start("redis", command.words, command.environ)
-        _until_open(found.port)
+        self._start("redis", [*command.words, *more], command.environ)
+        _until(lambda: _listens(found.port), f"nothing listens on {found.port}")
         return found
 
     def arms(self, **more: str) -> Server:
@@ -128,19 +128,24 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _ready(server: Server, path: str) -> Server:
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends:
+    def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(server.url + path, trust_env=False).is_success:
-                return server
-        time.sleep(0.05)
-    raise TimeoutError(f"{server.url}{path} does not answer")
+            return httpx.get(server.url + path, trust_env=False).is_success
+        return False
+
+    _until(answers, f"{server.url}{path} does not answer")
+    return server
 
 
-def _until_open(port: int) -> None:
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def _until(true: Callable[[], bool], otherwise: str) -> None:
     ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on {port}")
+    while not true():
+        if time.monotonic() > ends:
+            raise TimeoutError(otherwise)
+        time.sleep(0.05)  # it is another process, which can only be asked again

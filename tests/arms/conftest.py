@@ -84,7 +84,7 @@ class Arms:
         every = sites.parse(text)
         caps = Caps({site.name: site.daily_cap for site in every.values() if site.daily_cap})
         limits = Limits(rates, caps, lambda: self.seconds) if rates is not None or caps.sites else None
-        self.collector = Collector(every, gather, Quota(limit), trust, device, lambda: self.now_us, limits)
+        self.collector = Collector(every, lambda _: gather, Quota(limit), trust, device, lambda: self.now_us, limits)
         app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)
         self.client = LoopbackClient(app)
 

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +80,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for server in started:
         end(server.process)
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 def hurried(environ: dict[str, str], turns: dict[str, float], config: Path) -> list[str]:

@@ -16,8 +16,8 @@ import pytest
 from management import parts
 from oceanus import sites
 from tests.arms.conftest import GOOD
-from tests.arms.serving import Serve, until
-from tests.conftest import RedisProcess, end
+from tests.arms.serving import Serve
+from tests.conftest import RedisProcess, end, until
 
 SILENT_SECONDS = 60
 

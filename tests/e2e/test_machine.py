@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from management import parts
 from oceanus.sites import SAMPLE
-from tests.conftest import end, handed_over
-from tests.e2e.test_up import BEACON, OCEANUS, Up, until
+from tests.conftest import end, handed_over, until
+from tests.e2e.test_up import BEACON, OCEANUS, Up
 
 
 class UnderSystemd(Up):

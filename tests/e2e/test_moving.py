@@ -4,9 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,7 @@ from oceanus.shards import Spools, shards
 from oceanus.spool import Look
 from oceanus.tables import Naming
 from oceanus.warehouse import Queries, Writer
-from tests.conftest import RedisProcess, Warehouse, absent, end
+from tests.conftest import RedisProcess, Warehouse, absent, end, until
 
 SITE = "bizocean"
 SAMPLE = sites.load(str(sites.SAMPLE))
@@ -213,14 +212,6 @@ def test_a_site_moves_under_load_and_nothing_is_missing_or_doubled(deployment: D
 def _judged(found: Found) -> tuple[int, int, list[str], list[str]]:
     one = found.sites[SITE]
     return one.missing, one.doubled, one.troubles, [alarm.sentence for alarm in found.alarms]
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.05)
 
 
 def _waiting(look: Look) -> int:

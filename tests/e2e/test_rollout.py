@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,7 @@ import pytest
 from management import parts
 from oceanus import sites
 from tests.arms.conftest import GOOD
-from tests.conftest import RedisProcess, Warehouse, end
+from tests.conftest import RedisProcess, Warehouse, end, is_ok, until
 
 KNOWN_SECONDS = 0.5  # so long the balancer goes on sending to a pod that is to end
 LOAD_SECONDS = 0.01  # between two beacons
@@ -51,10 +51,7 @@ class Pod:
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self._log.read_text()
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{'/lb' if self._process == 'arms' else '/hc'}").is_success
-        except httpx.TransportError:
-            return False
+        return is_ok(f"http://127.0.0.1:{self.port}{'/lb' if self._process == 'arms' else '/hc'}")
 
     def pre_stop(self, most: float) -> int:
         """Run what k8s/base/arms.yaml runs before arms is told to stop; return its exit code."""
@@ -98,7 +95,7 @@ class Load:
 
     def forget(self, pod: Pod) -> None:
         """Send no more to a pod, a moment from now."""
-        time.sleep(KNOWN_SECONDS)
+        time.sleep(KNOWN_SECONDS)  # what a real one takes to learn it
         self.pods = [one for one in self.pods if one is not pod]
 
     def _run(self) -> None:
@@ -155,13 +152,6 @@ def cluster(own_redis: RedisProcess, warehouse: Warehouse, tmp_path: Path) -> It
     yield cluster
     for pod in cluster.pods:
         end(pod.process)
-
-
-def until(true: Callable[[], bool], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
 
 
 def judge(cluster: Cluster, load: Load) -> None:

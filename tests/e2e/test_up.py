@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from oceanus import records
 from oceanus.settings import RedisSettings, read
 from oceanus.sites import SAMPLE
 from oceanus.spool import Push, Pusher, connect, connect_pusher
-from tests.conftest import end
+from tests.conftest import end, until
 
 OCEANUS = str(Path(sys.executable).with_name("oceanus"))
 BEACON = "/swallow/bizocean?oid=2&evt=pageview&sid=86895a04e5a59600&url=https%3A%2F%2Fshop.example%2F"
@@ -100,14 +100,6 @@ def up(tmp_path: Path) -> Iterator[Up]:
     running.start()
     yield running
     end(running.process, 60)
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
 
 
 def test_a_beacon_becomes_a_row_and_stays_over_a_restart(up: Up) -> None:

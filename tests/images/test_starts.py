@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,12 @@ from management.programs import SAMPLE_ALERTS
 from oceanus.errors import MisconfiguredError
 from oceanus.sites import SAMPLE
 from tests.arms.conftest import GOOD
-from tests.conftest import RedisProcess, Warehouse, absent, end, wait_for_port
+from tests.conftest import RedisProcess, Warehouse, absent, end, is_ok, until, wait_for_port
 from tests.images.scratch import NotHereError, Room, allowed
 from tests.images.test_dockerfile import IMAGES, OURS, REDIS, TOP, version
 
 SHORT = ("arms", "r2bq")
 CHOSEN = IMAGES if os.environ.get("IMAGES") == "all" else SHORT
-READY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +98,6 @@ def image(room: Room, request: pytest.FixtureRequest) -> Image:
     return Image(room, request.param, folder)
 
 
-def answers(url: str, running: Running) -> None:
-    """Wait until an address answers 200."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and running.process.poll() is None:
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.05)
-    end(running.process)
-    raise AssertionError(f"{url} does not answer 200:\n{running.log.read_text()}")
-
-
 def locked(image: str) -> set[str]:
     """Return what a lock file names for this machine, as `name==version`."""
     lines = (TOP / "requirements" / f"{image}.txt").read_text(encoding="utf-8").splitlines()
@@ -146,7 +131,9 @@ def test_an_image_starts_answers_and_stops(image: Image, redis_server: RedisProc
     environ = given | more.get(image.name, warehouse.environ)
 
     running = image.popen(environ, writable=("journal",) if image.name == "arms" else ())
-    answers(f"http://127.0.0.1:{port}/{'lb' if image.name == 'arms' else 'hc'}", running)
+    address = f"http://127.0.0.1:{port}/{'lb' if image.name == 'arms' else 'hc'}"
+    until(lambda: is_ok(address) or running.process.poll() is not None)
+    assert running.process.poll() is None, running.log.read_text()
     uids = running.main().uids()
 
     assert uids.effective == (65532 if os.geteuid() == 0 else os.geteuid())

@@ -3,17 +3,14 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from management import parts
-from tests.conftest import RedisProcess, Warehouse, end
+from tests.conftest import RedisProcess, Warehouse, end, is_ok, until
 from tests.k8s.rendered import K8S, PROCESSES, Workload, dns
 
-SECONDS = 60
 LOCAL = K8S / "overlays" / "local"
 
 
@@ -26,19 +23,6 @@ def environ(one: Workload, folder: Path, redis: RedisProcess, warehouse: Warehou
     return {"PATH": "/usr/bin:/bin", **told, **{name: here[name] for name in read}, "PORT": str(parts.free_port())}
 
 
-def succeeds(process: "subprocess.Popen[bytes]", url: str) -> bool:
-    """Return whether a probe succeeds at last; fail if the process ends."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"it ended with {process.returncode}"
-        try:
-            if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
-                return True
-        except httpx.TransportError:
-            time.sleep(0.05)
-    return False
-
-
 @pytest.mark.local
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_runs_with_the_environment_of_its_manifest_answers_its_probes_and_stops(
@@ -49,16 +33,13 @@ def test_a_process_runs_with_the_environment_of_its_manifest_answers_its_probes_
     with (tmp_path / "log").open("wb") as log:
         running = subprocess.Popen([sys.executable, "-m", process], env=told, stdout=log, stderr=log)
     try:
-        failed = [
-            kind
-            for kind in ("startup", "liveness", "readiness")
-            if not succeeds(
-                running, f"http://127.0.0.1:{told['PORT']}{one.container[f'{kind}Probe']['httpGet']['path']}"
-            )
-        ]
+        for kind in ("startup", "liveness", "readiness"):
+            path = one.container[f"{kind}Probe"]["httpGet"]["path"]
+            until(lambda path=path: is_ok(f"http://127.0.0.1:{told['PORT']}{path}") or running.poll() is not None)
+            assert running.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
         running.send_signal(signal.SIGTERM)
         code = running.wait(one.pod["terminationGracePeriodSeconds"])
     finally:
         end(running)
 
-    assert (failed, code) == ([], 0)
+    assert code == 0

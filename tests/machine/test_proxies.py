@@ -30,8 +30,7 @@ from cryptography.x509.oid import NameOID
 from management import parts
 from oceanus.sites import SAMPLE
 from tests.arms.conftest import GOOD
-from tests.arms.test_server import until
-from tests.conftest import RedisProcess, absent, end, wait_for_port
+from tests.conftest import RedisProcess, absent, end, until, wait_for_port
 from tests.machine.test_units import MACHINE, settings
 
 VISITOR = "127.0.0.2"  # an address that is neither the proxy's nor arms'
@@ -231,7 +230,7 @@ def under_load(visit: Callable[[threading.Event], list[int]], restart: Callable[
         try:
             time.sleep(0.3)  # beacons are on their way
             restart()
-            time.sleep(0.3)
+            time.sleep(0.3)  # and go on after it
         finally:
             over.set()
         return [status for one in visitors for status in one.result()]

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from management import parts
-from tests.conftest import absent
-from tests.e2e.test_up import BEACON, until
+from tests.conftest import absent, until
+from tests.e2e.test_up import BEACON
 from tests.images.scratch import hidden, may_make_namespaces
 from tests.machine.test_install import MINUTES
 from tests.machine.test_units import MACHINE

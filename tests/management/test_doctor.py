@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -165,12 +165,16 @@ def test_each_redis_is_looked_at_and_one_that_is_away_hides_no_other(own_redis, 
     assert states["Redis 127.0.0.1:1"] == [WRONG]
 
 
-def test_a_user_who_may_not_ask_for_the_configuration_is_told_what_that_means(own_redis, target):
+def asked_without(command: str, own_redis, target: dict[str, str]) -> Result:
+    """Ask as a user who may not say `command`."""
     client = own_redis.client()
-    client.execute_command("ACL", "SETUSER", "default", "-config")
+    client.execute_command("ACL", "SETUSER", "default", f"-{command}")
     client.close()
+    return CliRunner().invoke(commands.oceanus, ["doctor", "--for", "arms"], env=target | own_redis.environ)
 
-    done = CliRunner().invoke(commands.oceanus, ["doctor", "--for", "arms"], env=target | own_redis.environ)
+
+def test_a_user_who_may_not_ask_for_the_configuration_is_told_what_that_means(own_redis, target):
+    done = asked_without("config", own_redis, target)
 
     assert done.exit_code == 1
     assert "does not say whether it keeps what it acknowledges" in done.stdout
@@ -178,11 +182,7 @@ def test_a_user_who_may_not_ask_for_the_configuration_is_told_what_that_means(ow
 
 
 def test_a_user_who_may_not_look_is_sent_to_one_who_may(own_redis, target):
-    client = own_redis.client()
-    client.execute_command("ACL", "SETUSER", "default", "-info")
-    client.close()
-
-    done = CliRunner().invoke(commands.oceanus, ["doctor", "--for", "arms"], env=target | own_redis.environ)
+    done = asked_without("info", own_redis, target)
 
     assert done.exit_code == 0
     assert "-> ask once more with REDIS_USER=management" in done.stdout

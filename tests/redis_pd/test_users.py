@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from management import doctor, examination, parts, redis_users
 from management.programs import SAMPLE_ALERTS
 from oceanus import records, sites
 from oceanus.alerts import Alerts, Match, Rate
-from oceanus.errors import MisconfiguredError, SpoolDeniedError, SpoolRefusedError, SpoolUnclearError
+from oceanus.errors import MisconfiguredError, SpoolDeniedError, SpoolRefusedError
 from oceanus.ledger import Count
 from oceanus.pushes import Push, Retry
 from oceanus.settings import RedisSettings, read
 from oceanus.spool import LISTS, Claim, Holder, Pusher, Spool, connect_pusher
-from tests.conftest import Warehouse, absent, end
+from tests.conftest import Warehouse, absent, end, until
 from tests.redis_pd.server import GuardedRedis
 
 SITE = "bizocean"
@@ -434,19 +434,6 @@ def _metric(port: int, name: str) -> float:
     except httpx.HTTPError:
         return 0.0
     return max((float(line.split()[-1]) for line in lines if line.startswith(name)), default=0.0)
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that must come; a Redis that is away meanwhile is no end."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if true():
-                return
-        except SpoolUnclearError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it did not come")
 
 
 @pytest.mark.parametrize("user", ["management", "r2bq", "revelation"])

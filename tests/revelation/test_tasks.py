@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,7 @@ from oceanus.spool import connect
 from revelation.delivery import Delivery
 from revelation.tasks import Lanes
 from revelation.telling import Message
-from tests.conftest import RedisProcess, end
+from tests.conftest import RedisProcess, end, until
 from tests.revelation.scene import Desk, NoHistory, PlainTexts, telling
 
 
@@ -49,13 +48,6 @@ def office(redis_server):
     yield office
     for lanes in office.running:
         lanes.stop(5)
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < ends, "it did not come"
-        time.sleep(0.01)
 
 
 def test_tellings_go_each_to_its_place_once(office):

@@ -14,8 +14,8 @@ from management import parts
 from oceanus import sites
 from oceanus.worker import serve_health
 from tests.arms.conftest import Arms, sample
-from tests.arms.serving import GOOD, Serve, until
-from tests.conftest import RedisProcess
+from tests.arms.serving import GOOD, Serve
+from tests.conftest import RedisProcess, until
 
 
 @pytest.mark.parametrize("body", [b"x\n" * 524_288, b"{}\n" * 101, b"[" + b"{}," * 100 + b"{}]"])

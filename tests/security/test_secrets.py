@@ -109,7 +109,7 @@ def test_no_secret_is_told_by_any_process(
                 told += _asked(arms + path, {"Authorization": f"Bearer {token}"} if token else {})
         for one in all_of_them:
             told += _asked(f"http://127.0.0.1:{one.port}/metrics", {}) + _asked(f"http://127.0.0.1:{one.port}/hc", {})
-        time.sleep(0.3)
+        time.sleep(0.3)  # they are other processes, which can only be asked again
     for one in all_of_them:
         end(one.process)
         told.append(one.log.read_text())
