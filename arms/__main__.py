@@ -42,13 +42,13 @@ def main() -> None:
     folder = given.push_journal
     try:
         read = settings.read(ArmsSettings)
+        if given.before_stop:  # whatever else is wrong by now: the balancer still sends visitors here
+            sys.exit(before_stop(read.port, *given.before_stop))
         chosen = shards(read.redis, sites.load(read.sites.file))
         check_folder("--push-journal", folder) if folder else check_folder("JOURNAL_DIR", read.journal_dir)
         check_socket(read.listen_fd)
     except MisconfiguredError as exc:
         refuse_to_start("arms", exc)
-    if given.before_stop:
-        sys.exit(before_stop(read.port, *given.before_stop))
     if folder:
         sys.exit(asyncio.run(push_journal(read, chosen, Path(folder).absolute())))
     environ = settings.environment()

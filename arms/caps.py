@@ -20,6 +20,10 @@ class Caps:
         self._counts: dict[str, int] = {}
         self._told: set[str] = set()
 
+    def is_capped(self, site: str) -> bool:
+        """Say whether a site has a cap at all."""
+        return site in self._caps
+
     def is_full(self, site: str, day: str) -> bool:
         """Say whether a site takes no more beacons on this day (YYYYMMDD)."""
         cap = self._caps.get(site)

@@ -42,7 +42,7 @@ class Limits:
 
         A trusted caller speaks for many addresses, so that the rate is not for it; a day's cap is for everyone.
         """
-        if self.caps.is_full(site, day(now_us)):
+        if self.caps.is_capped(site) and self.caps.is_full(site, day(now_us)):
             return Limited("day", "site: has its beacons for today (daily_cap)", seconds_left(now_us))
         if self._rates is None or trusted:
             return None

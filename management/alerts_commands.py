@@ -12,12 +12,13 @@ from management import grid, running
 from management.failed import rfc3339
 from management.programs import with_defaults
 from management.telling import say
-from management.wording import counted, visible
+from management.wording import counted
 from oceanus import records, settings, sites
 from oceanus.alerts import Alerts, Letter
 from oceanus.errors import MisconfiguredError, NotARecordError
 from oceanus.sites import Site
 from oceanus.spool import connect
+from oceanus.visible import escaped
 from revelation import rules
 from revelation.conditions import Condition
 from revelation.seen import Seen
@@ -85,7 +86,7 @@ def list_command(rule: str | None, destination: str | None, form: str) -> None:
         return
     lines = [[str(value) for value in _told(letter).values()][:5] for letter in chosen]
     for line in grid.plain(("time", "rule", "destination", "key", "reason"), lines, [False] * 5):
-        click.echo(visible(line))
+        click.echo(escaped(line))
 
 
 @failed.command("retry", epilog="Example: oceanus alerts failed retry --rule paid")
@@ -141,7 +142,7 @@ def tail(name: str, where: str | None, limit: int | None) -> None:
     accepted = (raw for raw in spool.live([name], lambda error: say([f"{error}; trying again"])) if raw is not None)
     shown = (raw for raw in accepted if condition is None or _is_true(condition, raw, name))
     for raw in islice(shown, limit):
-        click.echo(visible(raw.decode(errors="replace")))
+        click.echo(escaped(raw.decode(errors="replace")))
 
 
 def _is_true(condition: Condition, raw: bytes, site: str) -> bool:

@@ -10,8 +10,6 @@ from table_manager.plan import CreateDataset, CreateTable, Plan
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 PROCESSES = ("arms", "r2bq", "table_manager", "revelation")
-# Redis 7.0: CONFIG GET of several names at once.
-OLDEST_REDIS = (7, 0)
 CLOCK_SECONDS = 1.0
 MEBI = 1 << 20
 _JOBS, _DATA = "bigquery.jobs.create", "bigquery.tables.getData"
@@ -76,9 +74,18 @@ def of(about: str, lines: Iterable[str]) -> list[Finding]:
     return [Finding(about=about, state=WRONG, sentence=line) for line in lines]
 
 
-def redis(facts: RedisFacts, must: Mapping[str, str]) -> list[Finding]:
-    """Judge whether a Redis keeps what it acknowledges, as a configuration with `must` does, and has room for it."""
-    return [*_keeps(facts, must), *_room(facts), _clock(facts.ahead_seconds)]
+def redis(facts: RedisFacts, must: Mapping[str, str], at_least: tuple[int, ...]) -> list[Finding]:
+    """Judge whether a Redis keeps what it acknowledges, as a configuration with `must` does, and has room for it.
+
+    `at_least`: the oldest version that will do.
+    """
+    return [*_version(facts, at_least), *_keeps(facts, must), *_room(facts), _clock(facts.ahead_seconds)]
+
+
+def _version(facts: RedisFacts, at_least: tuple[int, ...]) -> Iterator[Finding]:
+    if tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2]) < at_least:
+        oldest = ".".join(map(str, at_least))
+        yield _wrong("Redis", f"is of version {facts.version}", f"use {oldest} or a later one, such as redis_pd")
 
 
 def closed(refusal: str) -> Finding:
@@ -88,9 +95,6 @@ def closed(refusal: str) -> Finding:
 
 
 def _keeps(facts: RedisFacts, must: Mapping[str, str]) -> Iterator[Finding]:
-    version = tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2])
-    if version < OLDEST_REDIS:
-        yield _wrong("Redis", f"is of version {facts.version}", "use 7.0 or a later one, such as redis_pd")
     if facts.role != "master":
         yield _wrong("Redis", f"is a {facts.role}, which takes no writes", "set REDIS_PD_SERVICE_HOST to its master")
     if facts.write_status != "ok":

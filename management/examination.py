@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
-from management import check, doctor, running
+from management import check, doctor, parts, running
 from management.doctor import Finding, Folder, RedisFacts
 from management.programs import with_defaults
 from oceanus import sites, warehouse
@@ -90,7 +90,7 @@ def redis(settings: RedisSettings) -> list[Finding]:
         machine_bytes=int(told.get("total_system_memory", 0)),
         ahead_seconds=ahead_seconds,
     )
-    return doctor.redis(facts, NEEDED)
+    return doctor.redis(facts, NEEDED, parts.REDIS_AT_LEAST)
 
 
 def _config(client: Client) -> tuple[Mapping[str, str] | None, str]:

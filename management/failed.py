@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from management.wording import visible
 from oceanus import records
 from oceanus.records import DAY_US
+from oceanus.visible import escaped
 
 COLUMNS = ("fid", "dt", "site", "stage", "reason", "eid", "raw")
 STAGES = {
@@ -141,11 +141,11 @@ def page(shown: Mapping[str, Any]) -> Iterator[str]:
             continue
         more = f" ({STAGES[value]})" if name == "stage" and value in STAGES else ""
         text = {"sent_again": "no", "eid": "none"}.get(name, "") if value is None else value
-        yield f"{name.replace('_', ' ')}: {visible(str(text))}{more}".rstrip()
+        yield f"{name.replace('_', ' ')}: {escaped(str(text))}{more}".rstrip()
     yield "raw:"
     raw = shown["raw"]
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, indent=2)
-    yield from (f"  {visible(line)}" for line in text.split("\n"))
+    yield from (f"  {escaped(line)}" for line in text.split("\n"))
 
 
 def rfc3339(micros: int) -> str:

@@ -17,11 +17,11 @@ from management.again import Judge
 from management.failed import Row, Wanted
 from management.retry import BEFORE, CANNOT, LOOKED_UP, SENT, UNSENT, Retrier, Tally
 from management.telling import Bytes, progress, say
-from management.wording import visible
 from oceanus import records, settings, sites, warehouse
 from oceanus.errors import SpoolUnclearError, TableMissingError, WarehouseError
 from oceanus.shards import Spools
 from oceanus.tables import Naming
+from oceanus.visible import escaped
 from oceanus.warehouse import Result
 from oceanus.warehouse.clients import check_location
 
@@ -279,7 +279,7 @@ def _lines(tally: Tally, unclear: str) -> list[str]:
     """Return why some were not sent, the most frequent reason first."""
     told = tally.reasons.most_common()
     lines = [
-        visible(f"{site}: {why}: {count:,} (such as {tally.examples[site, why]})")
+        escaped(f"{site}: {why}: {count:,} (such as {tally.examples[site, why]})")
         for (site, why), count in told[:MOST_REASONS]
     ]
     if len(told) > MOST_REASONS:

@@ -58,7 +58,7 @@ async def _migrate(
     }
     try:
         return {
-            site.name: await migrate.migrate(lists, pushers[home], f"{redis.host}:{redis.port}", site, naming, step)
+            site.name: await migrate.migrate(lists, pushers[home], redis.address, site, naming, step)
             for site in chosen
             for home in [ours.home(site.name)]
             for redis in [ours.redis[home]]
@@ -76,10 +76,11 @@ def _chosen(declared: sites.Sites, names: tuple[str, ...], file: str) -> list[Si
 
 
 def _address(text: str) -> RedisSettings:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.UsageError(f"--from {text}: must be HOST:PORT, such as old-redis:6379")
-    return settings.read(RedisSettings, {"REDIS_PD_SERVICE_HOST": host.strip("[]"), "REDIS_PD_SERVICE_PORT": port})
+    try:
+        host, port = settings.address(text)
+    except ValueError as exc:
+        raise click.UsageError(f"--from {text}: {exc}, such as old-redis:6379") from exc
+    return settings.read(RedisSettings, {"REDIS_PD_SERVICE_HOST": host, "REDIS_PD_SERVICE_PORT": str(port)})
 
 
 def _naming(environ: dict[str, str]) -> Naming:

@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Any, TextIO
 
 from management import grid
-from management.wording import visible
 from oceanus.errors import TableMissingError, WarehouseError, WarehouseUnclearError
+from oceanus.visible import escaped
 from oceanus.warehouse import Result
 
 TABLE_ROWS = 1000
@@ -151,7 +151,7 @@ def _are_numbers(column: Sequence[Any]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else visible(_text(value))
+    return "" if value is None else escaped(_text(value))
 
 
 def _text(value: Any) -> str:

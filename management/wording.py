@@ -1,8 +1,6 @@
 """Wording: numbers and ages as people say them. Pure."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-# What moves a terminal's cursor or colours it: a visitor chose these texts.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,8 +16,3 @@ def age(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size:,.0f} {unit}"
     return f"{seconds // MINUTE:.0f} min"
-
-
-def visible(text: str) -> str:
-    """Return a text with its control characters shown, so that no terminal obeys them."""
-    return text.translate(_CONTROLS)

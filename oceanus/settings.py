@@ -138,19 +138,35 @@ class Shard:
 
     @property
     def address(self) -> str:
-        """Return where it is, as it was written."""
-        return f"{self.host}:{self.port}"
+        """Return where it is, as `host:port`."""
+        return written(self.host, self.port)
+
+
+def written(host: str, number: int) -> str:
+    """Return an address as `host:port`, an IPv6 host in brackets."""
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+
+
+def address(value: str) -> tuple[str, int]:
+    """Take `host:port`, an IPv6 host in brackets."""
+    host, _, place = value.rpartition(":")
+    if not host or "/" in host or not natural(place):
+        raise ValueError(f"must be host:port, not {value!r}")
+    return host.removeprefix("[").removesuffix("]"), port(place)
 
 
 def shards(value: str) -> tuple[Shard, ...]:
     """Take `site=host:port`, or `host:port` of a Redis where no site lives any more, separated by commas or blanks."""
     found = []
     for part in value.replace(",", " ").split():
-        site, is_home, address = part.rpartition("=")
-        host, _, place = address.rpartition(":")
-        if not host or "/" in host or (is_home and not site) or not natural(place):
-            raise ValueError(f"must be site=host:port, or host:port, separated by commas; not {part!r}")
-        found.append(Shard(site, host, port(place)))
+        site, is_home, place = part.rpartition("=")
+        wrong = f"must be site=host:port, or host:port, separated by commas; not {part!r}"
+        if is_home and not site:
+            raise ValueError(wrong)
+        try:
+            found.append(Shard(site, *address(place)))
+        except ValueError:
+            raise ValueError(wrong) from None
     sites = [one.site for one in found if one.site]
     twice = sorted({site for site in sites if sites.count(site) > 1})
     if twice:
@@ -210,6 +226,11 @@ class RedisSettings:
     shards: tuple[Shard, ...] = var(
         "REDIS_SHARDS", "", shards, "site=host:port: sites that live in another Redis; host:port: one that no site has"
     )
+
+    @property
+    def address(self) -> str:
+        """Return where it is, as `host:port`."""
+        return written(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

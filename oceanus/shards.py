@@ -32,8 +32,7 @@ class Shards:
 
     def at(self, address: str) -> str | None:
         """Return the name of the Redis at `host:port`; None if no such one is configured."""
-        default = self.redis[DEFAULT]
-        if address == f"{default.host}:{default.port}":
+        if address == self.redis[DEFAULT].address:
             return DEFAULT
         return address if address in self.redis else None
 
@@ -43,7 +42,7 @@ def shards(settings: RedisSettings, declared: Container[str] | None = None) -> S
 
     Raises MisconfiguredError if one of those sites is not among the declared ones.
     """
-    default = f"{settings.host}:{settings.port}"
+    default = settings.address
     unknown = [one for one in settings.shards if declared is not None and one.site and one.site not in declared]
     if unknown:
         remedy = "name another, or for what is left there the address alone"

@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import LogSettings, Network, ignored
+from oceanus.visible import escaped
 
 log = logging.getLogger(__name__)
 
@@ -121,13 +122,6 @@ def serve_health(port: int, internal: tuple[Network, ...], alive: Callable[[], b
     return server
 
 
-def one_line(text: str) -> str:
-    """Return a text with line breaks and all else that a terminal would obey written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
 class _Text(logging.Formatter):
     """A line for people; only a traceback has more."""
 
@@ -135,7 +129,7 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        record.message = one_line(record.message)
+        record.message = escaped(record.message)
         return super().formatMessage(record)
 
 
@@ -152,5 +146,5 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
     def _message(self, record: logging.LogRecord) -> str:
-        told = one_line(record.getMessage())
+        told = escaped(record.getMessage())
         return f"{told}\n{self.formatException(record.exc_info)}" if record.exc_info else told

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from revelation.visible import CONTROLS, HALVES, TURNS
+from oceanus.visible import CONTROLS, HALVES, TURNS
 
 _SURROGATE = re.compile(f"[{HALVES}]")
 _CONTROL = re.compile(f"[{CONTROLS}{TURNS}]")

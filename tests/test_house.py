@@ -62,6 +62,7 @@ PURE = (
     "oceanus/rules.py",
     "oceanus/scripts.py",
     "oceanus/tables.py",
+    "oceanus/visible.py",
     "r2bq/batches.py",
     "r2bq/refusals.py",
     "r2bq/source.py",

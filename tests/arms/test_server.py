@@ -128,6 +128,19 @@ def test_before_its_stop_arms_is_waited_for_until_its_journal_is_empty(
     assert uids(own_redis) == [str(number) for number in range(5)]
 
 
+def test_before_its_stop_arms_is_waited_for_whatever_is_wrong_with_its_settings_by_now(
+    serve: Serve, redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    """A hook that ends at once would let it be stopped while the balancer still sends visitors there."""
+    server = serve(redis_server)
+    environ = {"SITES_FILE": str(tmp_path / "gone.yaml"), "JOURNAL_DIR": "/nowhere", "PORT": str(server.port)}
+    words = [sys.executable, "-m", "arms", "--before-stop", "0", "60"]
+
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_site_lives_in_its_own_redis_and_the_others_never_hear_of_its_troubles(
     serve: Serve, redis_server: RedisProcess, own_redis: RedisProcess, tmp_path: Path
 ) -> None:

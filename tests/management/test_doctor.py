@@ -37,7 +37,7 @@ FIT = RedisFacts(
 
 
 def test_a_fit_redis_has_nothing_but_ok():
-    assert {one.state for one in doctor.redis(FIT, NEEDED)} == {OK}
+    assert {one.state for one in doctor.redis(FIT, NEEDED, (7, 0))} == {OK}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_fit_redis_has_nothing_but_ok():
     ],
 )
 def test_what_is_wrong_with_a_redis_is_named_with_a_remedy(change, state, sentence):
-    found = [one for one in doctor.redis(replace(FIT, **change), NEEDED) if one.state == state]
+    found = [one for one in doctor.redis(replace(FIT, **change), NEEDED, (7, 0)) if one.state == state]
 
     assert any(one.sentence.startswith(sentence) for one in found)
     assert all(one.remedy for one in found)

@@ -20,6 +20,14 @@ def read(placed: str) -> RedisSettings:
     return settings.read(RedisSettings, {"REDIS_PD_SERVICE_HOST": "redis-1", "REDIS_SHARDS": placed})
 
 
+def test_an_address_of_ipv6_stands_in_brackets_and_its_host_without():
+    chosen = shards(read("big=[::1]:6380"), ["big"])
+
+    assert (chosen.home("big"), chosen.redis["[::1]:6380"].host) == ("[::1]:6380", "::1")
+    assert chosen.redis["[::1]:6380"].address == "[::1]:6380"
+    assert chosen.at("[::1]:6380") == "[::1]:6380"
+
+
 def test_without_shards_every_site_lives_in_the_default_redis():
     chosen = shards(read(""), ["shop"])
 
