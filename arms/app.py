@@ -8,9 +8,26 @@ import falcon.asgi
 from arms.arrival import Request
 from arms.beacons import Gaze, Pierce, Pirate, Swallow
 from arms.collector import Collector
+from arms.lane import Lane
 from arms.probes import Backlog, Balancer, Health, Icon, Lengths, Metrics, Ready, Robots, Root, Static
 
-App = falcon.asgi.App[Request, falcon.asgi.Response]
+
+class App(falcon.asgi.App[Request, falcon.asgi.Response]):
+    """Falcon's application, with a lane beside it for plain beacons."""
+
+    def __init__(self, lane: Lane, lifespan: "Lifespan | None") -> None:
+        super().__init__(request_type=Request, middleware=lifespan)
+        self.lane = lane
+
+    async def __call__(  # type: ignore[override] # as Falcon's own
+        self, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        """Answer one request."""
+        plain = self.lane.judge(scope) if scope["type"] == "http" else None
+        if plain:
+            await self.lane.keep(*plain, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class Lifespan:
@@ -41,7 +58,7 @@ def create_app(
     lifespan: Lifespan | None = None,
 ) -> App:
     """Return the collector as an ASGI application."""
-    app: App = falcon.asgi.App(request_type=Request, middleware=[lifespan] if lifespan else None)
+    app = App(Lane(collector), lifespan)
     app.req_options.strip_url_path_trailing_slash = True
     swallow, gaze = Swallow(collector), Gaze(collector, gaze_connections)
     app.add_route("/swallow", swallow)

@@ -1,6 +1,7 @@
 """The arrival: one HTTP request as arms sees it: raw query, headers as text, the client's address, a bounded body."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import falcon.asgi
@@ -9,6 +10,7 @@ from arms.parameters import header_text
 
 BODY_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024
+REMEMBERED_CHARACTERS = 64  # an address with its port, but not whatever a client may claim to be one
 _PORT = re.compile(r"^(?:\[(?P<six>[^\]]+)\]|(?P<four>\d+\.\d+\.\d+\.\d+))(?::\d+)?$")
 
 
@@ -79,9 +81,16 @@ def client_address(forwarded: str | None, peer: str, trusted_proxies: int) -> st
 
 def plain_address(text: str) -> str:
     """Return an address without port, brackets and the IPv4-in-IPv6 prefix; empty for `unknown` and the like."""
+    return _remembered(text) if len(text) <= REMEMBERED_CHARACTERS else _plain_address(text)
+
+
+def _plain_address(text: str) -> str:
     found = _PORT.match(text)
     address = (found["six"] or found["four"]) if found else text
     address = address.partition("%")[0]
     if address.lower().startswith("::ffff:") and "." in address:
         address = address[7:]
     return address if re.fullmatch(r"[0-9a-fA-F:.]+", address) else ""
+
+
+_remembered = lru_cache(maxsize=20_000)(_plain_address)

@@ -11,12 +11,12 @@ import orjson
 
 from arms import answers, metrics
 from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyCutError, BodyTooLargeError, Request
-from arms.bodies import BATCH_BEACONS, Parameters, TooManyError, batch, form, parameters_of, raw_beacon
+from arms.bodies import BATCH_BEACONS, Parameters, TooManyError, batch, form, parameters_of, query, raw_beacon
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
 from arms.limits import LimitedError
-from arms.parameters import ParameterError, pairs
+from arms.parameters import ParameterError
 from oceanus.sites import Site
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Swallow(Route):
         found = self._site(req, resp, site)
         if not found:
             return
-        parameters = query(req)
+        parameters = query(req.raw_query)
         outcome = await self._collect(found, req, resp, parameters)
         if outcome is None:
             return
@@ -168,7 +168,7 @@ class Gaze(Route):
         found = self._site(req, resp, site)
         if not found:
             return
-        parameters = query(req)
+        parameters = query(req.raw_query)
         outcome = await self._collect(found, req, resp, parameters)
         if outcome is None:
             return
@@ -203,7 +203,7 @@ class Pierce(Route):
         found = self._site(req, resp, site)
         if not found:
             return
-        parameters = query(req)
+        parameters = query(req.raw_query)
         outcome = await self._collect(found, req, resp, parameters)
         if outcome is None:
             return
@@ -228,14 +228,6 @@ class Pirate(Route):
         outcome = await self._collect(found, req, resp, parameters, body.decode(errors="backslashreplace"))
         if outcome is not None:
             answers.words(resp, "")
-
-
-def query(req: Request) -> Parameters:
-    """Return the parameters of the query string, or why it cannot be read."""
-    try:
-        return pairs(req.raw_query)
-    except ParameterError as exc:
-        return exc
 
 
 def event_of(raw_query: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Bodies: what a form or a batch of beacons says, decoded strictly. Pure."""
+"""Bodies: what a query string, a form or a batch of beacons says, decoded strictly. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,22 @@ class Unreadable:
     reason: ParameterError
 
 
-def form(query: bytes, content_type: str, body: bytes) -> Parameters:
+def query(raw: bytes) -> Parameters:
+    """Return the parameters of a query string, or why they cannot be read."""
+    try:
+        return pairs(raw)
+    except ParameterError as exc:
+        return exc
+
+
+def form(before: bytes, content_type: str, body: bytes) -> Parameters:
     """Return the parameters of a form with those of its query string, or why they cannot be read."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
-        before = pairs(query)
+        first = pairs(before)
         if kind == "application/json" or (kind != "application/x-www-form-urlencoded" and body.lstrip()[:1] == b"{"):
-            return [*before, *members(utf8(body))]
-        return [*before, *_urlencoded(kind, body)]
+            return [*first, *members(utf8(body))]
+        return [*first, *_urlencoded(kind, body)]
     except ParameterError as exc:
         return exc
 

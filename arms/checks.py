@@ -13,6 +13,7 @@ from oceanus.rules import RuleValidator, is_address
 from oceanus.sites import Field
 
 Check = Callable[[str], bool]
+Match = Callable[[str], re.Match[str] | None]
 _KNOWN = frozenset(("type", "required", "maxlength", "minlength", "regex", "default", "empty", "check_with", "allowed"))
 
 
@@ -22,10 +23,10 @@ class Checks:
     def __init__(self, fields: Iterable[Field]) -> None:
         rules = {field.name: dict(field.rule) for field in fields}
         self._validator = RuleValidator(rules)
-        self._defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+        self.defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
         self._checks = {name: compiled(rule) for name, rule in rules.items()}
-        uncertain = {name for name in self._defaults if self._checks[name] is None}
-        self._required = [name for name, rule in rules.items() if rule.get("required") or name in uncertain]
+        uncertain = {name for name in self.defaults if self._checks[name] is None}
+        self.required = [name for name, rule in rules.items() if rule.get("required") or name in uncertain]
 
     def apply(self, record: Record) -> tuple[Record, dict[str, str]]:
         """Return the record with defaults filled in, and a reason for each field that breaks its rule."""
@@ -33,6 +34,10 @@ class Checks:
         if fast is not None:
             return fast, {}
         return self.by_cerberus(record)
+
+    def plain(self, name: str) -> Check:
+        """Return the check that accepts only what is plainly right for a field; none where only Cerberus can tell."""
+        return self._checks[name] or _nothing
 
     def by_cerberus(self, record: Record) -> tuple[Record, dict[str, str]]:
         """Do the same by Cerberus alone."""
@@ -42,14 +47,14 @@ class Checks:
         return dict(record if document is None else document), {name: _reason(found) for name, found in errors.items()}
 
     def _fast(self, record: Record) -> Record | None:
-        for name in self._required:
+        for name in self.required:
             if name not in record:
                 return None
         for name, value in record.items():
             check = self._checks.get(name)
             if check is None or type(value) is not str or not check(value):
                 return None
-        return self._defaults | record
+        return self.defaults | record
 
 
 def compiled(rule: Mapping[str, Any]) -> Check | None:
@@ -65,22 +70,33 @@ def compiled(rule: Mapping[str, Any]) -> Check | None:
 
 
 def _check(rule: Mapping[str, Any]) -> Check:
-    least, most = rule.get("minlength", 0), rule.get("maxlength", 1 << 30)
-    pattern = re.compile(rule["regex"]).fullmatch if "regex" in rule else None
+    least: int = max(rule.get("minlength", 0), not rule.get("empty", True))
+    most: int = rule.get("maxlength", 1 << 30)
+    match: Match | None = re.compile(rule["regex"]).fullmatch if "regex" in rule else None
     allowed = frozenset(rule["allowed"]) if "allowed" in rule else None
     address = "check_with" in rule
-    empty = rule.get("empty", True)
 
-    def check(value: str) -> bool:
+    def of_length(value: str) -> bool:
+        return least <= len(value) <= most
+
+    def matching(value: str) -> bool:
+        return least <= len(value) <= most and match is not None and match(value) is not None
+
+    def whatever(value: str) -> bool:
         return (
-            least <= len(value) <= most
-            and (bool(value) or empty)
-            and (pattern is None or pattern(value) is not None)
+            of_length(value)
+            and (match is None or match(value) is not None)
             and (allowed is None or value in allowed)
             and (not address or is_address(value))
         )
 
-    return check
+    if allowed is None and not address:
+        return of_length if match is None else matching
+    return whatever
+
+
+def _nothing(_value: str) -> bool:
+    return False
 
 
 def _reason(found: Any) -> str:

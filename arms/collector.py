@@ -15,8 +15,9 @@ from arms import metrics
 from arms.arrival import Request, client_address
 from arms.gather import Gather, NotStoredError
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
-from arms.limits import LimitedError, Limits, day
+from arms.limits import Limited, LimitedError, Limits, day
 from arms.parameters import ParameterError
+from arms.plain import Plain
 from arms.quota import Quota
 from oceanus import records
 from oceanus.records import Failed
@@ -62,8 +63,9 @@ class Collector:
         self._gather = gather  # that of the Redis in which a site lives
         self._quota = quota
         self._trust = trust
-        self._clock = clock
+        self.clock = clock
         self._counted: list[Failed] = []
+        self._device = device
         self._intakes = {name: Intake(site, device) for name, site in sites.items()}
 
     def site(self, method: str, name: str | None) -> Site | None:
@@ -75,7 +77,11 @@ class Collector:
 
     def address(self, req: Request) -> str:
         """Return the client's address, by the number of trusted proxies."""
-        return client_address(req.get_header("X-Forwarded-For"), req.peer(), self._trust.proxies)
+        return self.address_of(req.get_header("X-Forwarded-For"), req.peer())
+
+    def address_of(self, forwarded: str | None, peer: str) -> str:
+        """Return the client's address, by X-Forwarded-For and whoever holds the other end of the connection."""
+        return client_address(forwarded, peer, self._trust.proxies)
 
     def is_internal(self, req: Request) -> bool:
         """Say whether the client may see what is for operators alone.
@@ -101,7 +107,7 @@ class Collector:
             address=headers.get("x-oceanus-address", "")
             if trusted and "x-oceanus-address" in headers
             else self.address(req),
-            now_us=self._clock(),
+            now_us=self.clock(),
             route=req.path,
             raw=raw,
             body_at=len(raw) - len(body) if body else None,
@@ -116,43 +122,66 @@ class Collector:
 
         Raises LimitedError, with nothing judged, where the site or the sender has had enough.
         """
-        if self._limits is not None:
-            self._limit(self._limits, site, sent)
+        limited = self.limited(site, sent.address, sent.now_us, trusted=sent.trusted)
+        if limited is not None:
+            raise LimitedError(limited)
         outcome = self._intakes[site.name].take(sent)
+        if isinstance(outcome, Accepted):
+            await self.store_accepted(site, outcome)
+        else:
+            await self._store_rejected(site, outcome)
+        return outcome
+
+    def plain(self, site: Site) -> Plain:
+        """Return what tells a site's plain beacons by the same rules."""
+        return Plain(site, self._intakes[site.name].checks, self._device)
+
+    def limited(self, site: Site, address: str, now_us: int, *, trusted: bool = False) -> Limited | None:
+        """Return why a beacon is not taken now, if so, and count it."""
+        if self._limits is None:
+            return None
+        limited = self._limits.judge(site.name, address, now_us, trusted=trusted)
+        if limited is None:
+            return None
+        metrics.LIMITED.labels(site.name, limited.limit).inc()
+        if limited.limit == "day" and self._limits.caps.is_news(site.name, day(now_us)):
+            log.warning("%s has its beacons for today (daily_cap): others are answered 429 until midnight", site.name)
+        return limited
+
+    async def store_accepted(self, site: Site, accepted: Accepted) -> None:
+        """Return when an accepted beacon is on disk; raises NotStoredError."""
         try:
-            await self._store(site, outcome)
+            await self._gather(site.name).store(
+                site.name,
+                "resends" if accepted.again else "queue",
+                accepted.text,
+                minute=accepted.minute,
+                digest=accepted.digest,
+                received_ms=accepted.received_ms,
+                alerts=site.alerts,
+                named=accepted.named,
+            )
         except NotStoredError:
             metrics.BEACONS.labels(site.name, "unavailable").inc()
             raise
-        metrics.BEACONS.labels(site.name, _RESULTS[type(outcome)]).inc()
-        if self._limits is not None and isinstance(outcome, Accepted):
-            self._limits.caps.add(site.name, outcome.minute[:8])
-        return outcome
+        if self._limits is not None:
+            self._limits.caps.add(site.name, accepted.minute[:8])
 
     async def learn_counts(self, accepted: Callable[[Sequence[str], str], Awaitable[Sequence[int]]]) -> None:
         """Take what Redis has counted today for the sites that have a cap; raises SpoolError."""
         if self._limits is None or not self._limits.caps.sites:
             return
-        today = day(self._clock())
+        today = day(self.clock())
         counts = await accepted(self._limits.caps.sites, today)
         for name, count in zip(self._limits.caps.sites, counts, strict=True):
             self._limits.caps.learn(name, today, count)
-
-    def _limit(self, limits: Limits, site: Site, sent: Sent) -> None:
-        limited = limits.judge(site.name, sent.address, sent.now_us, trusted=sent.trusted)
-        if limited is None:
-            return
-        metrics.LIMITED.labels(site.name, limited.limit).inc()
-        if limited.limit == "day" and limits.caps.is_news(site.name, day(sent.now_us)):
-            log.warning("%s has its beacons for today (daily_cap): others are answered 429 until midnight", site.name)
-        raise LimitedError(limited)
 
     async def store_counted(self, everything: bool = False) -> None:
         """Store what the quota has counted for minutes that are over; what cannot be stored is kept for the next call.
 
         Raises NotStoredError where one of them was not, after all have been tried: sites may lie in several Redis.
         """
-        self._counted += self._quota.due(self._clock(), everything)
+        self._counted += self._quota.due(self.clock(), everything)
         failure: NotStoredError | None = None
         for one in list(self._counted):
             try:
@@ -184,25 +213,16 @@ class Collector:
                 return False, ("origin", "not one that this site lists")
         return right, None
 
-    async def _store(self, site: Site, outcome: Outcome) -> None:
-        if isinstance(outcome, Accepted):
-            await self._gather(site.name).store(
-                site.name,
-                "resends" if outcome.again else "queue",
-                outcome.text,
-                minute=outcome.minute,
-                digest=outcome.digest,
-                received_ms=outcome.received_ms,
-                alerts=site.alerts,
-                named=outcome.is_named,
-            )
-        elif isinstance(outcome, Rejected) and outcome.failed:
-            await self._store_rejected(outcome.failed)
-
-    async def _store_rejected(self, failed: Failed) -> None:
-        if self._quota.admit(failed.site, failed.reason, self._clock()):
+    async def _store_rejected(self, site: Site, outcome: Rejected | Dropped) -> None:
+        failed = outcome.failed if isinstance(outcome, Rejected) else None
+        if failed and self._quota.admit(failed.site, failed.reason, self.clock()):
             metrics.FAILED.labels(failed.site, "whole").inc()
-            await self._store_failed(failed)
+            try:
+                await self._store_failed(failed)
+            except NotStoredError:
+                metrics.BEACONS.labels(site.name, "unavailable").inc()
+                raise
+        metrics.BEACONS.labels(site.name, "dropped" if isinstance(outcome, Dropped) else "rejected").inc()
 
     async def _store_failed(self, failed: Failed) -> None:
         await self._gather(failed.site).store(
@@ -231,6 +251,3 @@ def page_origin(headers: Mapping[str, str]) -> str | None:
         return told[:100]
     host = parts.netloc.rpartition(":")[0] if default else parts.netloc
     return f"{parts.scheme}://{host}".lower() if parts.scheme and host else told[:100]
-
-
-_RESULTS: dict[type, str] = {Accepted: "accepted", Rejected: "rejected", Dropped: "dropped"}

@@ -8,9 +8,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from arms import metrics
 from oceanus.pushes import Push
@@ -34,8 +33,7 @@ class NotStoredError(Exception):
     """The record is not known to be on disk: answer 503, so that whoever sent it sends it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """One record on its way, and who waits for it."""
 
     site: str
@@ -58,7 +56,7 @@ class Gather:
         self._waiting_bytes = 0
         self._flying: asyncio.Task[None] | None = None
 
-    async def store(
+    def store(
         self,
         site: str,
         source: str,
@@ -69,8 +67,8 @@ class Gather:
         received_ms: int,
         alerts: bool = False,
         named: bool = False,
-    ) -> None:
-        """Return when the record is on Redis' disk; raises NotStoredError."""
+    ) -> "asyncio.Future[None]":
+        """Return what is done when the record is on Redis' disk; it, or this call, raises NotStoredError."""
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(text) > MAX_WAITING_BYTES:
             raise NotStoredError("too many beacons wait for Redis already")
         self._waiting_bytes += len(text)
@@ -78,7 +76,7 @@ class Gather:
         self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, named, stored))
         if self._flying is None or self._flying.done():
             self._flying = asyncio.create_task(self._fly())
-        await stored
+        return stored
 
     async def _fly(self) -> None:
         while self._waiting:
@@ -115,6 +113,8 @@ class Gather:
                 _fail(group, refusal)
             else:
                 _succeed(group)
+                if group[0].source != "failed":
+                    metrics.BEACONS.labels(group[0].site, "accepted").inc(len(group))
 
 
 def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]) -> Push:

@@ -7,7 +7,7 @@ with its reason), Dropped (the visitor objects and the site's policy is to store
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from arms import kept, privacy
 from arms.checks import Checks
@@ -17,7 +17,7 @@ from oceanus import jsontext, records
 from oceanus.records import DAY_US, Failed, Record
 from oceanus.sites import RESERVED, Field, Site
 
-_CID = re.compile(r"[0-9a-fA-F]{32}")
+CID = re.compile(r"[0-9a-fA-F]{32}")
 UNKNOWN_CHARACTERS = 10_000
 # BigQuery takes no row of a partition older than this, or this far ahead: cloud.google.com/bigquery/docs/write-api
 OLDEST_DAYS = 10 * 365
@@ -45,11 +45,11 @@ class Sent:
     trusted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A record, with what the spool needs to count it.
 
-    `again`: its tracker has sent it before, and whether that came through is still to be judged.
+    `named`: its tracker has named it, so that it may come again; `again`: it has come before, and whether that came
+    through is still to be judged.
     """
 
     record: Record
@@ -57,17 +57,13 @@ class Accepted:
     minute: str
     digest: int
     received_ms: int
+    named: bool = False
     again: bool = False
 
     @property
     def eid(self) -> str:
         """Return the record's event id."""
         return str(self.record["eid"])
-
-    @property
-    def is_named(self) -> bool:
-        """Say whether its tracker has named it, so that it may come again."""
-        return records.is_named(self.eid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +95,11 @@ class Intake:
 
     def __init__(self, site: Site, device: Callable[[str], str]) -> None:
         self.site = site
-        self._checks = Checks(site.fields)
+        self.checks = Checks(site.fields)
         self._device = device
         self._oldest_us = DAY_US * min(OLDEST_DAYS, site.table.expiry_days or OLDEST_DAYS)
         self._declared = frozenset(field.name for field in site.fields)
-        self._known = self._declared.union(RESERVED, (site.privacy.consent,))
+        self._known = known(site)
 
     def take(self, sent: Sent) -> Outcome:
         """Judge one beacon."""
@@ -126,7 +122,7 @@ class Intake:
         record = privacy.masked(self.site.privacy, record)
         if reasons:
             return self._rejected(sent, record, reasons, anonymous)
-        return self._accepted(sent, record, name, again is not None)
+        return accepted(self.site, record, sent.now_us, name, again=again is not None)
 
     def _objects(self, sent: Sent) -> bool:
         site = self.site.privacy
@@ -144,7 +140,7 @@ class Intake:
                     record[field.name] = value
             except ValueError as exc:
                 reasons[field.name] = str(exc)
-        checked, broken = self._checks.apply(record)
+        checked, broken = self.checks.apply(record)
         try:
             unknown = self._unknown(parameters)
         except ValueError as exc:
@@ -197,16 +193,6 @@ class Intake:
             )
         return records.time_text(given_us)
 
-    def _accepted(self, sent: Sent, record: Record, name: str | None, again: bool) -> Accepted:
-        ids: Record = {"eid": records.mint(sent.now_us)}
-        if name is not None:
-            ids = {"eid": records.named(self.site.name, name.lower()), "received": sent.now_us}
-        whole = record | {"v": records.FORMAT} | ids
-        minute = records.minute(whole["dt"])
-        return Accepted(
-            whole, records.encode(whole), minute, records.digest(whole["eid"]), sent.now_us // 1000, again=again
-        )
-
     def _rejected(self, sent: Sent, record: Record, reasons: dict[str, str], anonymous: bool) -> Rejected:
         failed = Failed(
             fid=records.mint(sent.now_us),
@@ -239,11 +225,26 @@ class Intake:
         ).text()
 
 
+def known(site: Site) -> frozenset[str | None]:
+    """Return every parameter that means something at a site; what others say goes to the column `unknown`."""
+    return frozenset(field.name for field in site.fields).union(RESERVED, (site.privacy.consent,))
+
+
+def accepted(site: Site, record: Record, now_us: int, cid: str | None, *, again: bool = False) -> Accepted:
+    """Complete a record that breaks no rule, with an id: of its tracker's name for it, or new."""
+    eid = records.mint(now_us) if cid is None else records.named(site.name, cid.lower())
+    record["v"], record["eid"] = records.FORMAT, eid
+    if cid is not None:
+        record["received"] = now_us
+    minute = records.minute(record["dt"])
+    return Accepted(record, records.encode(record), minute, records.digest(eid), now_us // 1000, cid is not None, again)
+
+
 def _named(name: Any, again: Any, repeated: frozenset[str]) -> dict[str, str]:
     """Return what is wrong with a tracker's name for its beacon, and with its word that it sends it again."""
     if {"cid", "re"} & repeated:
         return {"cid": "cid and re may be given once"}
-    if name is not None and not (isinstance(name, str) and _CID.fullmatch(name)):
+    if name is not None and not (isinstance(name, str) and CID.fullmatch(name)):
         return {"cid": "must be 128 random bits as 32 hexadecimal digits"}
     if again is not None and again != "1":
         return {"re": "must be 1"}

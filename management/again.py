@@ -75,7 +75,7 @@ class Judge:
             return unfit
         outcome = self._intake(site.name).take(_sent(kept, site, row.fid))
         if isinstance(outcome, Accepted):
-            return outcome.record if outcome.is_named else outcome.record | {"eid": row.fid}
+            return outcome.record if outcome.named else outcome.record | {"eid": row.fid}
         if isinstance(outcome, Dropped):
             return "its visitor objects, and the site keeps nothing then"
         return "still rejected: " + "; ".join(f"{name}: {reason}" for name, reason in outcome.reasons.items())

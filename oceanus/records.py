@@ -11,6 +11,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -35,9 +36,14 @@ def mint(now_us: int | None = None) -> str:
     """
     micros = time.time_ns() // 1000 if now_us is None else now_us
     millis, fraction = divmod(micros, 1000)
-    low = int.from_bytes(os.urandom(8)) & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
-    text = f"{millis:012x}7{fraction * 4096 // 1000:03x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    low = int.from_bytes(os.urandom(8))
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as the other ways
+        millis >> 16,
+        millis & 0xFFFF,
+        fraction * 4096 // 1000,
+        low >> 48 & 0x3FFF | 0x8000,
+        low & 0xFFFFFFFFFFFF,
+    )
 
 
 def named(site: str, cid: str) -> str:
@@ -75,7 +81,13 @@ def digest(eid: str) -> int:
 
 def time_text(micros: int) -> str:
     """Return microseconds since 1970 as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC, the fraction missing when 0."""
-    return str((_EPOCH + timedelta(microseconds=micros)).replace(tzinfo=None))
+    second, fraction = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{fraction:06d}" if fraction else _second(second)
+
+
+@lru_cache(maxsize=100)
+def _second(second: int) -> str:
+    return str((_EPOCH + timedelta(seconds=second)).replace(tzinfo=None))
 
 
 def time_us(text: str) -> int:
@@ -96,6 +108,11 @@ def given_time_us(text: str) -> int:
 
 def minute(dt: str) -> str:
     """Return the minute of a time text as `YYYYMMDDHHMM`."""
+    return _minute(dt[:16])
+
+
+@lru_cache(maxsize=100)
+def _minute(dt: str) -> str:
     return dt[:4] + dt[5:7] + dt[8:10] + dt[11:13] + dt[14:16]
 
 

@@ -6,6 +6,7 @@ Cerberus is the law, but for this: a pattern must match to the very end (Cerberu
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from cerberus import Validator
@@ -13,6 +14,7 @@ from cerberus import Validator
 from oceanus import jsontext
 
 Step = Callable[[Any], Any]
+ADDRESS_CHARACTERS = 45  # eight groups of IPv6, the last two as IPv4
 
 
 class RuleValidator(Validator):  # type: ignore[misc] # Cerberus publishes no types
@@ -30,8 +32,13 @@ class RuleValidator(Validator):  # type: ignore[misc] # Cerberus publishes no ty
 
 def is_address(value: object) -> bool:
     """Say whether `value` is the text of an IPv4 or IPv6 address, without a zone."""
+    return isinstance(value, str) and len(value) <= ADDRESS_CHARACTERS and _is_address(value)
+
+
+@lru_cache(maxsize=20_000)
+def _is_address(text: str) -> bool:
     try:
-        return isinstance(value, str) and "%" not in value and bool(ipaddress.ip_address(value))
+        return "%" not in text and bool(ipaddress.ip_address(text))
     except ValueError:
         return False
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
@@ -143,6 +144,7 @@ class Pusher:
 
     def __init__(self, client: "redis.asyncio.Redis", host: str, pid: int) -> None:
         self._client = client
+        self._line = _Line(client.connection_pool)
         self._host, self._pid = host, pid
         self._asked: dict[str, asyncio.Future[object]] = {}
         self.renew()
@@ -223,7 +225,8 @@ class Pusher:
             raise _translate(exc) from exc
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        await self._line.close()
         await self._client.aclose()
 
     def _next(self, site: str) -> int:
@@ -235,18 +238,53 @@ class Pusher:
         for one in numbered:
             place = (one.producer, one.push.site)
             first[place] = min(one.seq, first.get(place, one.seq))
+        commands = [
+            hiredis.pack_command(("EVAL", scripts.PUSH, 8, *_arguments(one, first[one.producer, one.push.site])))
+            for one in numbered
+        ]
         while True:
             try:
-                pipe = self._client.pipeline(transaction=False)
-                for one in numbered:
-                    pipe.eval(scripts.PUSH, 8, *_arguments(one, first[one.producer, one.push.site]))
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                    return await pipe.execute(raise_on_error=False)
+                    return await self._line.exchange(commands)
             except (redis.RedisError, TimeoutError) as exc:
                 failure = _translate(exc)
                 if not isinstance(failure, SpoolUnclearError) or time.monotonic() + 0.05 >= deadline:
                     raise failure from exc
                 await asyncio.sleep(0.05)
+
+
+class _Line:
+    """Connections for packed commands: without a pipeline and its pool's accounts, which take seven times as long."""
+
+    def __init__(self, pool: "redis.asyncio.ConnectionPool") -> None:
+        self._pool = pool
+        self._idle: list[AbstractConnection] = []
+
+    async def exchange(self, commands: Sequence[bytes]) -> list[object]:
+        """Send commands and return an answer for each, which may be Redis' error; raises RedisError, TimeoutError."""
+        connection = self._idle.pop() if self._idle else self._pool.make_connection()
+        try:
+            if not connection.is_connected or await connection.can_read():  # what waits there is its end
+                await self._pool.ensure_connection(connection)
+            await connection.send_packed_command(commands, check_health=False)
+            return [await _answer(connection) for _ in commands]
+        except BaseException:  # cancelled too: an answer that comes late must not be taken for the next one's
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for connection in self._idle:
+            await connection.disconnect()
+
+
+async def _answer(connection: AbstractConnection) -> object:
+    try:
+        return await connection.read_response()
+    except redis.ResponseError as exc:
+        return exc
 
 
 def _arguments(one: Numbered, first: int) -> list[Any]:

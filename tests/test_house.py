@@ -16,6 +16,7 @@ OURS = ("oceanus", *PROCESSES, "management", "redis_pd")
 # Each outside name has one home.
 HOMES = {
     "redis": ("oceanus/spool.py",),
+    "hiredis": ("oceanus/spool.py",),
     "dramatiq": ("revelation/tasks.py",),
     "google": ("oceanus/warehouse/", "revelation/sheets.py"),
     "grpc": ("oceanus/warehouse/",),
@@ -43,6 +44,7 @@ PURE = (
     "arms/kept.py",
     "arms/limits.py",
     "arms/parameters.py",
+    "arms/plain.py",
     "arms/patience.py",
     "arms/privacy.py",
     "arms/quota.py",

@@ -1,0 +1,117 @@
+"""Plain beacons: what nearly every beacon is, judged in one pass over its site's fields. Pure.
+
+A plain beacon gives no parameter twice, comes from nobody who objects or asks to be believed, and breaks no rule. Of
+any other this says nothing (None), and the intake judges it from the beginning. What is taken here is what the intake
+would take, member for member: a property test holds that.
+"""
+
+from collections.abc import Callable, Mapping
+
+from arms import privacy
+from arms.checks import Check, Checks
+from arms.intake import CID, Accepted, accepted, known
+from arms.parameters import header_text
+from oceanus import records
+from oceanus.records import Record
+from oceanus.rules import Step
+from oceanus.sites import Field, Site
+
+Sent = tuple[str, tuple[Step, ...], Check]  # a field's name, its steps and its check
+
+
+class Plain:
+    """One site's fields, ready for the plain ones among its beacons.
+
+    `checks` are its rules; `device` tells the device of a user agent.
+    """
+
+    def __init__(self, site: Site, checks: Checks, device: Callable[[str], str]) -> None:
+        self._site = site
+        self._device = device
+        self._known = known(site)
+        self._defaults, self._required = checks.defaults, frozenset(checks.required)
+
+        def of(source: str) -> list[Field]:
+            return [field for field in site.fields if field.source == source]
+
+        def ready(field: Field) -> Sent:
+            return field.name, field.normal, checks.plain(field.name)
+
+        self._as_sent = [(field.name, checks.plain(field.name)) for field in of("query") if not field.normal]
+        self._stepped = [ready(field) for field in of("query") if field.normal]
+        self._headers = [(field.argument.lower().encode(), ready(field)) for field in of("header")]
+        self._devices = [(field.argument, ready(field)) for field in of("device")]
+        self._times, self._addresses = (
+            [ready(field) for field in of("clock")],
+            [ready(field) for field in of("address")],
+        )
+
+    def take(
+        self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes], address: str, now_us: int
+    ) -> Accepted | None:
+        """Return a plain beacon, accepted; None for any other.
+
+        `parameters` by name, none of them blank; `headers` by small name; `now_us` in microseconds since 1970.
+        """
+        if "debug" in parameters or "re" in parameters:  # a page that explains, a second try: the intake knows them
+            return None
+        if self._objects(parameters, headers):
+            return None
+        if self._site.unknown and not self._known.issuperset(parameters):
+            return None
+        cid = parameters.get("cid")
+        if cid is not None and not CID.fullmatch(cid):
+            return None
+        record = self._record(parameters, headers, address, records.time_text(now_us))
+        if record is None:
+            return None
+        return accepted(self._site, privacy.masked(self._site.privacy, record), now_us, cid)
+
+    def _objects(self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes]) -> bool:
+        site = self._site.privacy
+        if site.policy == "keep":
+            return False
+        if headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1":
+            return True
+        return site.consent is not None and parameters.get(site.consent, "").lower() in privacy.DENIED
+
+    def _record(
+        self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes], address: str, time: str
+    ) -> Record | None:
+        record: Record = self._defaults.copy()
+        for name, check in self._as_sent:
+            sent = parameters.get(name)
+            if sent:
+                if not check(sent):
+                    return None
+                record[name] = sent
+        try:
+            for name, steps, check in self._stepped:
+                sent = parameters.get(name)
+                if sent:
+                    record[name] = _made(sent, steps, check)
+            for header, (name, steps, check) in self._headers:
+                given = headers.get(header)
+                if given:
+                    record[name] = _made(header_text(given), steps, check)
+            for name, steps, check in self._times:
+                record[name] = _made(time, steps, check)
+            for name, steps, check in self._addresses:
+                if address:
+                    record[name] = _made(address, steps, check)
+            for agent, (name, steps, check) in self._devices:
+                device = self._device(record.get(agent, ""))
+                record[name] = _made(device, steps if device else (), check)
+        except ValueError:
+            return None
+        return record if self._required <= record.keys() else None
+
+
+def _made(sent: str, steps: tuple[Step, ...], check: Check) -> str:
+    """Return what the steps make of a text; raises ValueError where that is not plainly right."""
+    made = sent
+    for step in steps:
+        made = step(made)
+    if type(made) is not str or not check(made):
+        raise ValueError
+    return made

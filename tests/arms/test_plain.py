@@ -1,0 +1,128 @@
+"""Plain beacons are taken as the intake would take them, member for member; whatever else, the intake decides."""
+
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from arms.bodies import query
+from arms.intake import Accepted, Intake, Sent
+from arms.lane import plain_parameters
+from arms.parameters import ParameterError, header_text
+from arms.plain import Plain
+from oceanus import sites
+from tests.arms.conftest import sample
+from tests.arms.serving import GOOD
+
+NOW_US = 1_795_000_000_123_456
+CID = "0123456789abcdef0123456789ABCDEF"
+NEWS = "{method: swallow, shape: access, privacy: {policy: anonymous, consent: ok, mask: [mail]}}"
+SITES = sites.parse(
+    sample(
+        bizocean=f"{{method: swallow, shape: access, unknown: others}}\n  news: {NEWS}",
+        skj="{method: swallow, shape: access, privacy: {policy: drop}, table: {form: daily}}",
+    )
+)
+
+
+def device(agent: str) -> str:
+    """Tell a device without reading all the rules."""
+    return "mobile" if "Mobile" in agent else "pc" if agent else ""
+
+
+INTAKES = {name: Intake(SITES[name], device) for name in ("bizocean", "news", "skj", "mailaction")}
+PLAIN = {name: Plain(SITES[name], intake.checks, device) for name, intake in INTAKES.items()}
+
+texts = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["", "2", "abc123", "UTF-8", "x" * 17, "x" * 1025, "denied", "granted", '{"b":1,"a":[1.50]}', CID]),
+    st.sampled_from(
+        ["%", "%zz", "%00", "%ff", "%ED%A0%80", "%EF%BF%BD", "+", "%2B", "a%3Db", '{"a":"\\u0000"}', "1e5"]
+    ),
+)
+names = st.sampled_from(
+    [*GOOD, "uid", "tit", "ref", "jsn", "enc", "scr", "vie", "ok", "other", "debug", "cid", "re", ""]
+)
+written = st.one_of(texts, texts.map(lambda text: quote_plus(text, errors="replace")))
+pairs = st.lists(st.tuples(names, written), max_size=6)
+headers = st.dictionaries(
+    st.sampled_from([b"user-agent", b"dnt", b"sec-gpc", b"referer"]),
+    st.one_of(st.sampled_from([b"1", b"0", b"Mobile", b"\xff", b"a" * 600]), st.binary(max_size=5)),
+    max_size=3,
+)
+addresses = st.sampled_from(["1.2.3.4", "2001:db8::1", "", "nobody"])
+
+
+@pytest.mark.parametrize("site", INTAKES)
+def test_what_is_plain_is_what_the_intake_takes(site: str) -> None:
+    seen = set()
+
+    @given(st.booleans(), pairs, headers, addresses)
+    @example(True, [], {}, "1.2.3.4")
+    @example(True, [("cid", CID)], {b"user-agent": b"Mobile"}, "1.2.3.4")
+    @example(True, [("jsn", '{"b": 1, "a": 2}'), ("enc", "utf/8")], {}, "1.2.3.4")
+    @example(True, [("oid", "3")], {}, "1.2.3.4")
+    @example(True, [("tit", "%E3%81")], {}, "1.2.3.4")
+    @example(True, [("url", "https://a.example/?mail=a@b.example&x=1")], {}, "1.2.3.4")
+    def agree(good: bool, more: list[tuple[str, str]], given: dict[bytes, bytes], address: str) -> None:
+        parts = [*(GOOD.items() if good else ()), *more]
+        raw = "&".join(f"{name}={value}" for name, value in parts).encode(errors="replace")
+        parameters = plain_parameters(raw)
+        plain = PLAIN[site].take(parameters, given, address, NOW_US) if parameters is not None else None
+        seen.add(plain is not None)
+        if plain is None:
+            return
+
+        taken = INTAKES[site].take(sent(raw, given, address))
+
+        assert isinstance(taken, Accepted)
+        assert without_id(plain) == without_id(taken)
+        assert not plain.again
+        if plain.named:
+            assert plain == taken
+
+    agree()
+    assert seen == {True, False}
+
+
+def test_a_good_beacon_is_plain_and_only_one_that_asks_for_more_is_not() -> None:
+    def is_plain(site: str = "news", address: str = "1.2.3.4", dnt: bytes = b"0", **more: str) -> bool:
+        taken = PLAIN[site].take(GOOD | more, {b"user-agent": b"x", b"dnt": dnt}, address, NOW_US)
+        return taken is not None
+
+    assert is_plain()
+    assert is_plain(cid=CID)
+    assert is_plain(ok="granted")
+    assert is_plain(jsn='{"price":1.50}')
+    assert not is_plain(cid="x")
+    assert not is_plain(cid=CID, re="1")
+    assert not is_plain(debug="1")
+    assert not is_plain(ok="denied")
+    assert not is_plain(dnt=b"1")
+    assert not is_plain(address="nobody")
+    assert not is_plain(oid="x" * 17)
+    assert not is_plain(jsn="{")
+    assert not is_plain("bizocean", other="x")
+    assert is_plain("news", other="x")
+
+
+def sent(raw: bytes, given: dict[bytes, bytes], address: str) -> Sent:
+    """Return what the collector would hand to the intake."""
+    read = query(raw)
+    wrong = read if isinstance(read, ParameterError) else None
+    return Sent(
+        parameters=() if isinstance(read, ParameterError) else read,
+        headers={name.decode(): header_text(value) for name, value in given.items()},
+        address=address,
+        now_us=NOW_US,
+        route="/swallow/x",
+        raw=raw.decode(),
+        unreadable=wrong,
+    )
+
+
+def without_id(accepted: Accepted) -> tuple[object, ...]:
+    """Return all of an accepted beacon but what is random in it."""
+    members = {name: value for name, value in accepted.record.items() if name != "eid"}
+    return members, accepted.minute, accepted.received_ms, accepted.named, len(accepted.text)
