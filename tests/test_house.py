@@ -17,8 +17,8 @@ OURS = ("oceanus", *PROCESSES, "management", "redis_pd")
 HOMES = {
     "redis": ("oceanus/spool.py",),
     "dramatiq": ("revelation/tasks.py",),
-    "google": ("oceanus/warehouse/", "revelation/sheets.py"),
-    "grpc": ("oceanus/warehouse/",),
+    "google": ("oceanus/warehouse/", "revelation/sheets.py", "management/bench/null.py"),
+    "grpc": ("oceanus/warehouse/", "management/bench/null.py"),
     "yaml": ("oceanus/declared.py",),
     "falcon": ("arms/", "management/bench/bare.py"),
     "gunicorn": ("arms/server.py",),
