@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from management import grid, telling
-from management.bench import collector, drain, load, rig
+from management.bench import collector, drain, freshness, load, rig
 from management.bench.collector import Measured, Pair
 from management.bench.watch import Drained
 
@@ -76,6 +76,42 @@ def drain_command(rows: int, turns: int, pairs: int, form: str) -> None:
     else:
         _tell_drained(found, told)
     sys.exit(0 if told["landed_once"] else 1)
+
+
+@bench.command("freshness", epilog="Example: oceanus bench freshness --rate 500 --seconds 60")
+@click.option("--rate", type=click.FloatRange(1), default=500, show_default=True, help="Beacons a second.")
+@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True, help="For how long.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def freshness_command(rate: float, seconds: int, form: str) -> None:
+    """Send a steady rate through all of oceanus, and see how soon each row is there.
+
+    From the receive time in its event id to the moment that BigQuery has taken it (written), and to the answer of a
+    SELECT that sees it (visible), asked again and again; the local BigQuery and hey share this machine. Exit code 1 if
+    not every beacon landed once.
+    """
+    load.find("hey")
+    if form == "table":
+        click.echo(freshness.TOLD)
+    with rig.rig() as made, telling.stages() as tell:
+        told = freshness.Bench(made, tell).run(rate, seconds).report()
+    if form == "json":
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _tell_fresh(told)
+    sys.exit(0 if told["landed_once"] else 1)
+
+
+def _tell_fresh(told: dict[str, Any]) -> None:
+    click.echo(f"{told['beacons']:,} beacons, {told['beacons_per_second']:,.0f} a second")
+    rows = [
+        [name, *(f"{told[f'{name}_p{percent}_ms']:,.0f}" for percent in freshness.PERCENTS), f"{told[every]:.0f}"]
+        for name, every in (("written", "written_looked_every_ms"), ("visible", "visible_asked_every_ms"))
+    ]
+    for line in grid.plain(("", "p50 ms", "p95 ms", "p99 ms", "looked every ms"), rows, [False] + [True] * 4):
+        click.echo(line)
+    click.echo(f"waiting: {told['waiting_most']:,} at most, {told['waiting_at_the_end']:,} at the end")
+    click.echo("most in each second: " + " ".join(map(str, told["waiting_most_by_second"])))
+    click.echo("each beacon landed once" if told["landed_once"] else "; ".join(told["differences"]))
 
 
 def _tell_drained(found: drain.Found, told: dict[str, Any]) -> None:

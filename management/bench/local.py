@@ -51,6 +51,14 @@ class Local:
                 raise ValueError(f"the bare client was refused: {answer.error.message}")
             yield len(request.proto_rows.rows.serialized_rows)
 
+    def count(self) -> int:
+        """Return how many rows of the site a SELECT sees."""
+        return int(self._select("COUNT(*)")[0])
+
+    def received(self) -> list[float]:
+        """Return when each record that stands there was received, in seconds since 1970, the oldest first."""
+        return sorted(records.received_us(eid) / 1e6 for eid in self._select("eid"))
+
     def differences(self, spool: Spool, rows: int) -> list[str]:
         """Return in what the ledger and the table differ from `rows` that landed once each."""
         before = spool.ledger(self._site.name)
@@ -60,6 +68,10 @@ class Local:
         if (found.accepted, found.landed, found.failed) != (rows, rows, 0) or found.differs:
             told.append(f"{rows} pushed, {found.accepted} accepted, {found.landed} landed, {found.doubled} doubled")
         return told
+
+    def _select(self, what: str) -> list[Any]:
+        rest, path = self._clients.rest, self._table.path
+        return [row[0] for row in rest.query_and_wait(f"SELECT {what} FROM `{path}`")]  # noqa: S608 - names of ours
 
 
 def _batches(table: Table, texts: Iterable[bytes], max_bytes: int) -> Iterator[list[Row]]:
