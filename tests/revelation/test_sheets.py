@@ -332,7 +332,9 @@ def test_every_error_says_what_to_do_and_the_next_append_works(
 
 @pytest.mark.parametrize("call", ["get", "values", "batchUpdate"])
 @pytest.mark.parametrize(
-    "fault", [Fault(answer="unavailable"), Fault(cut=True), Fault(cut=True, applied=True)], ids=str
+    "fault",
+    [Fault(answer="unavailable"), Fault(cut=True), Fault(cut=True, applied=True)],
+    ids=["unavailable", "cut", "cut after"],
 )
 def test_nothing_is_unclear_before_the_append_itself(server: SheetsServer, book: Book, call: str, fault: Fault) -> None:
     server.fill("paid", [["price"]])
