@@ -16,7 +16,7 @@ from oceanus.sites import Site
 KINDS = ("tag", "noscript", "gtm", "wordpress")
 # The session of visitors without script, where arms gives them none.
 NO_SESSION = "0"
-_UNWRITABLE = re.compile(r"[\s\"'<>\\]")
+_UNWRITABLE = re.compile(r"[^!-~]|[\"'<>\\]")
 
 
 class NoSnippetError(ValueError):
@@ -80,7 +80,7 @@ def script_attributes(site: Site, url: str, script: bytes, *, newest: bool = Fal
         "data-endpoint": endpoint(site, url) if site.tracker.endpoint else None,
         "data-cookie": site.tracker.cookie if site.tracker.cookie != "script" else None,
         "data-cookie-domain": site.cookie_domain if site.tracker.cookie != "none" else None,
-        "data-consent": site.privacy.consent,
+        "data-consent-name": site.privacy.consent,
     }
     return {"defer": "", "src": source, **proof, **{name: value for name, value in said.items() if value}}
 

@@ -508,5 +508,9 @@ class _Reader(declared.Reader):
             self.wrong(place, "redirect: is for sites of method swallow, to which redirect.html sends")
         if tracker.cookie == "arms" and site.cookie_domain is None:
             self.wrong(place, "cookie: arms needs the site's cookie_domain: pages and arms share the cookie by it")
+        if tracker.cookie == "arms" and not site.origins.allow:
+            self.wrong(
+                place, "cookie: arms needs the site's origins, allow: browsers send cookies to who lists the page"
+            )
         if tracker.cookie == "arms" and not site.has_sid:
             self.wrong(place, "cookie: arms needs a field sid in the shape, with from: query or form")

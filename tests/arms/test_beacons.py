@@ -104,7 +104,7 @@ def test_a_bad_beacon_is_a_400_with_the_gif_and_a_failed_record(arms: Arms, quer
 
     assert (response.status_code, response.content) == (400, GIF)
     assert named in response.headers["x-oceanus-error"]
-    assert response.headers["access-control-expose-headers"] == "X-Oceanus-Error"
+    assert response.headers["access-control-expose-headers"] == "X-Oceanus-Error, Retry-After"
     assert arms.spool.records("bizocean") == []
     [failed] = arms.spool.records("bizocean", "failed")
     assert named in failed["reason"]

@@ -222,19 +222,25 @@ SITE_MISTAKES = {
     "tracker: {endpoint: /metrics}": (", tracker", "endpoint: '/metrics' must be a path such as /x"),
     "tracker: {path: /a.js, endpoint: /a.js}": (", tracker", "endpoint: /a.js is a script's of a swallow site"),
     "tracker: {cookie: server}": (", tracker", "cookie: 'server' is not known; choose one of script, arms, none"),
-    "tracker: {cookie: arms}, cookie_domain: a.example": (", tracker", "cookie: arms needs a field sid in the shape"),
+    "tracker: {cookie: arms}, cookie_domain: a.example, origins: {allow: ['https://a.example']}": (
+        ", tracker",
+        "cookie: arms needs a field sid in the shape",
+    ),
+    "tracker: {redirect: ['shop.example:8080']}": (", tracker", "redirect: must be a list of hosts such as"),
     "tracker: {redirect: shop.example}": (", tracker", "redirect: must be a list of hosts such as www.shop.example"),
     "tracker: {redirect: ['https://shop.example']}": (", tracker", "redirect: must be a list of hosts such as"),
 }
 
 
-def test_a_cookie_of_arms_needs_the_domain_that_pages_share_with_it():
+def test_a_cookie_of_arms_needs_a_domain_and_pages_that_share_it():
     shapes = SHAPES.replace("      oid:", "      sid: {from: query}\n      oid:")
 
     found = mistakes(f"{shapes}\nsites:\n  shop: {{method: swallow, shape: short, tracker: {{cookie: arms}}}}")
 
-    assert len(found) == 1
-    assert found[0].startswith("my.yaml: site shop, tracker: cookie: arms needs the site's cookie_domain")
+    assert [line.removeprefix("my.yaml: site shop, tracker: cookie: arms needs the site's ") for line in found] == [
+        "cookie_domain: pages and arms share the cookie by it",
+        "origins, allow: browsers send cookies to who lists the page",
+    ]
 
 
 @pytest.mark.parametrize("method", ["gaze", "pierce"])
@@ -252,6 +258,12 @@ def test_redirects_are_for_sites_to_which_the_page_sends():
     assert found == [
         "my.yaml: site shop, tracker: redirect: is for sites of method swallow, to which redirect.html sends"
     ]
+
+
+def test_a_redirect_s_host_is_written_as_browsers_write_it():
+    shop = sites.parse(with_site("tracker: {redirect: [Shop.example, .shop.example, 127.0.0.1]}"))["shop"]
+
+    assert shop.tracker.redirect == ("shop.example", ".shop.example", "127.0.0.1")
 
 
 def test_sites_may_share_a_script_s_path_but_no_endpoint():
