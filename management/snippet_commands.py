@@ -11,6 +11,7 @@ from oceanus import settings, sites
 from oceanus.errors import MisconfiguredError
 from oceanus.sites import Site
 
+SCRIPTS = files("arms").joinpath("static", "js")
 CHECK_SECONDS = 10
 
 
@@ -41,7 +42,7 @@ def command(name: str, kind: str, url: str | None, nonce: str, page: str, newest
         script = b"" if kind == "noscript" else served(site)
         text = snippet(site, at, kind, script, nonce=nonce, page=page, newest=newest)
         if check and script:
-            _check(script_attributes(site, at, script, newest=newest)["src"], script)
+            _check(script_attributes(site, at, script, newest=newest)["src"], None if newest else script)
     except NoSnippetError as exc:
         raise click.UsageError(str(exc)) from exc
     click.echo(text, nl=False)
@@ -49,7 +50,7 @@ def command(name: str, kind: str, url: str | None, nonce: str, page: str, newest
 
 def served(site: Site) -> bytes:
     """Return the script that arms of this release serves for a site; raises NoSnippetError, MisconfiguredError."""
-    file = files("arms").joinpath("static", "js", script_name(site))
+    file = SCRIPTS.joinpath(script_name(site))
     try:
         return file.read_bytes()
     except OSError as exc:
@@ -63,14 +64,12 @@ def _site(name: str, sites_file: str) -> Site:
     return site
 
 
-def _check(source: str, script: bytes) -> None:
-    """Raise MisconfiguredError unless what stands at an address is this script."""
+def _check(source: str, script: bytes | None) -> None:
+    """Raise MisconfiguredError unless what stands at an address is this script; None: any will do."""
     try:
         answer = httpx.get(source, timeout=CHECK_SECONDS, trust_env=False)
     except httpx.HTTPError as exc:
         raise MisconfiguredError([f"{source}: no answer: {exc}"]) from exc
-    if answer.status_code != 200 or answer.content != script:
-        is_other = "another script" if answer.status_code == 200 else f"a {answer.status_code}"
-        raise MisconfiguredError(
-            [f"{source}: {is_other}: upgrade arms there, or print this with the oceanus that runs there"]
-        )
+    if answer.status_code != 200 or script not in (answer.content, None):
+        told = "another script" if answer.status_code == 200 else f"a {answer.status_code}"
+        raise MisconfiguredError([f"{source}: {told}: upgrade arms there, or print this with the oceanus of there"])
