@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from hypothesis import given
@@ -14,8 +16,10 @@ from management.again import Judge
 from management.failed import Row
 from oceanus import records, sites
 from oceanus.tables import Naming
+from tests.conftest import RedisProcess
 
 from .conftest import GOOD, Arms, sample
+from .serving import Serve
 
 MakeArms = Callable[..., Arms]
 SID, OTHER = GOOD["sid"], "00112233445566ff"
@@ -172,6 +176,31 @@ def test_a_rejected_beacon_keeps_the_session_that_it_was_given_and_can_be_sent_a
 
     assert not isinstance(again, str), again
     assert records.decode(again.retry.record)["sid"] == OTHER
+
+
+def test_a_site_s_own_endpoint_is_its_site_by_a_real_server(
+    serve: Serve, redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "sites.yaml").write_text(sample(skj=KEPT.replace("POLICY", "keep")), encoding="utf-8")
+    server = serve(redis_server, SITES_FILE=str(tmp_path / "sites.yaml"))
+    page = {"Origin": "https://www.shop.example"}
+
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=page, timeout=20) as browser:
+        asked = browser.options("/x", headers={"Access-Control-Request-Method": "POST"})
+        answers = [
+            browser.get("/x", params=GOOD),
+            browser.post("/x", content=orjson.dumps([GOOD, GOOD])),
+            browser.get("/x/", params=GOOD),
+        ]
+        elsewhere = browser.get("/x/y", params=GOOD)
+
+    assert (asked.status_code, elsewhere.status_code) == (204, 404)
+    for answer in answers:
+        assert answer.status_code == 200
+        assert answer.headers.get_list("set-cookie") == [f"oceanus_sid={SID}{GIVEN}"]
+        assert answer.headers["access-control-allow-origin"] == page["Origin"]
+    stored = redis_server.client().lrange("oceanus:{skj}:queue", 0, -1)
+    assert [orjson.loads(text)["sid"] for text in stored] == [SID] * 4
 
 
 @given(st.text(max_size=80), st.lists(st.one_of(st.none(), st.integers(), st.text(max_size=20))))
