@@ -15,7 +15,7 @@ import falcon.asgi
 
 from arms import answers
 from arms.arrival import Request
-from arms.fingerprints import SCRIPTS, fingerprint, fingerprinted
+from arms.fingerprints import SCRIPTS, fingerprint, fingerprinted, script_name
 from arms.parameters import ParameterError, pairs
 from oceanus.sites import Site, Sites
 
@@ -95,15 +95,15 @@ def _read(folder: Path) -> Iterator[tuple[str, File]]:
 
 
 def elsewhere(sites: Sites, scripts: Folder) -> dict[str, File]:
-    """Return the scripts that sites want under a path of their own, by path, each fingerprinted, too."""
+    """Return the scripts that sites want under a path of their own, by path; those of every release by fingerprints."""
     found: dict[str, File] = {}
     for site in sites.values():
-        path, script = site.tracker.path, SCRIPTS.get(site.method, "")
-        if path and script in scripts:
-            stem, kind = script.rsplit(".", 1)
-            names = re.compile(rf"{re.escape(stem)}((?:\.[0-9a-f]{{16}})?)\.{kind}")
-            fits = ((names.fullmatch(name), file) for name, file in scripts.items())
-            found |= {f"{path.removesuffix('.js')}{name[1]}.js": file for name, file in fits if name}
+        path, script = site.tracker.path, scripts.get(script_name(site) or "")
+        if path is None or script is None:
+            continue
+        found[path] = script
+        fixed = [one for one in scripts.values() if one.is_for_ever and one.name.startswith(f"{SCRIPTS[site.method]}.")]
+        found |= {fingerprinted(path, one.content): one for one in fixed}
     return found
 
 

@@ -6,9 +6,19 @@ A name that holds its content's fingerprint never means anything else; the plain
 import base64
 import hashlib
 
-# The script of a site, by its method.
-SCRIPTS = {"swallow": "okeanides.js", "pirate": "pirate.js"}
+from oceanus.sites import Site
+
+# The first part of the name of every script that sends to a site, by its method.
+SCRIPTS = {"swallow": "okeanides", "pirate": "pirate"}
 DIGITS = 16
+
+
+def script_name(site: Site) -> str | None:
+    """Return the name of the script that a site's pages load; None where no script sends to it."""
+    stem = SCRIPTS.get(site.method)
+    if stem is None:
+        return None
+    return f"{stem}.full.js" if site.tracker.script == "full" else f"{stem}.js"
 
 
 def fingerprint(content: bytes) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from html import escape
 from urllib.parse import urlencode, urlsplit
 
-from arms.fingerprints import SCRIPTS, fingerprinted, integrity
+from arms import fingerprints
+from arms.fingerprints import fingerprinted, integrity
 from oceanus.sites import Site
 
 KINDS = ("tag", "noscript", "gtm", "wordpress")
@@ -62,9 +63,10 @@ def endpoint(site: Site, url: str) -> str:
 
 def script_name(site: Site) -> str:
     """Return the file name of the script that sends to a site; raises NoSnippetError."""
-    if site.method not in SCRIPTS:
+    name = fingerprints.script_name(site)
+    if name is None:
         raise NoSnippetError(f"{site.name} is a site of method {site.method}, to which no script sends")
-    return SCRIPTS[site.method]
+    return name
 
 
 def script_attributes(site: Site, url: str, script: bytes, *, newest: bool = False) -> dict[str, str]:

@@ -20,6 +20,7 @@ SOURCES = ("query", "form", "header", "clock", "address", "device")
 TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
 POLICIES = ("keep", "anonymous", "drop")
 COOKIES = ("script", "arms", "none")
+SCRIPTS = ("core", "full")
 # Methods whose beacons a script on a page sends.
 TRACKED = ("swallow", "pirate")
 # The first part of every path that arms has for itself.
@@ -112,10 +113,12 @@ class Privacy:
 class Tracker:
     """How a site's pages get their script, and where it sends to.
 
-    `path` and `endpoint` are served beside the names that every site has; `cookie` says who sets the visitor's (script,
-    arms, none); `redirect` are the hosts that redirect.html goes to, one that begins with a dot for all below it.
+    `script` is which one (core, full); it is served at `path`, and beacons are taken at `endpoint`, beside the names
+    that every site has. `cookie` says who sets the visitor's (script, arms, none). `redirect` are the hosts that
+    redirect.html goes to, one that begins with a dot for all below it.
     """
 
+    script: str
     path: str | None
     endpoint: str | None
     cookie: str
@@ -201,6 +204,11 @@ def _path(value: Any) -> bool:
     return isinstance(value, str) and bool(_PATH.fullmatch(value)) and value.split("/")[1] not in RESERVED_PATHS
 
 
+def _script(site: Site) -> str:
+    """Return which script a site's pages load, in words."""
+    return f"{site.method} {site.tracker.script}"
+
+
 def _script_path(value: Any) -> bool:
     return _path(value) and str(value).endswith(".js")
 
@@ -234,11 +242,11 @@ class _Reader(declared.Reader):
 
     def check_paths(self, sites: list[Site | None]) -> None:
         """A script may have one path for several sites; an endpoint says by itself which site is meant."""
-        scripts = {site.tracker.path: site.method for site in filter(None, sites) if site.tracker.path}
-        taken = {path: f"a script's of a {method} site" for path, method in scripts.items()}
+        scripts = {site.tracker.path: _script(site) for site in filter(None, sites) if site.tracker.path}
+        taken = {path: f"that of the {script} script" for path, script in scripts.items()}
         for site in filter(None, sites):
             place, path, endpoint = f"site {site.name}, tracker", site.tracker.path, site.tracker.endpoint
-            if path and scripts[path] != site.method:
+            if path and scripts[path] != _script(site):
                 self.wrong(place, f"path: {path} is {taken[path]}: give it another path")
             owner = f"site {site.name}'s endpoint"
             if endpoint and taken.setdefault(endpoint, owner) != owner:
@@ -485,7 +493,7 @@ class _Reader(declared.Reader):
 
     def tracker(self, body: Any, site: str) -> Tracker:
         place = f"{site}, tracker"
-        given = self.mapping(body, place, {"path", "endpoint", "cookie", "redirect"})
+        given = self.mapping(body, place, {"script", "path", "endpoint", "cookie", "redirect"})
         hosts = given.get("redirect", [])
         if not isinstance(hosts, list) or not all(map(_domain, hosts)):
             self.wrong(
@@ -494,6 +502,7 @@ class _Reader(declared.Reader):
             hosts = []
         free = f"letters, digits, . _ ~ and - between slashes, not below /{', /'.join(RESERVED_PATHS)}"
         return Tracker(
+            script=self.choice(given, place, "script", SCRIPTS, "core"),
             path=self.value(given, place, "path", _script_path, f"a path such as /a/b.js: {free}", None),
             endpoint=self.value(given, place, "endpoint", _path, f"a path such as /x: {free}", None),
             cookie=self.choice(given, place, "cookie", COOKIES, "script"),
@@ -506,6 +515,8 @@ class _Reader(declared.Reader):
             self.wrong(place, f"is for sites of method {' and '.join(TRACKED)}, whose beacons a script sends")
         if tracker.redirect and site.method != "swallow":
             self.wrong(place, "redirect: is for sites of method swallow, to which redirect.html sends")
+        if tracker.script == "full" and site.method == "pirate":
+            self.wrong(place, "script: full is for sites of method swallow; there is one script for forms")
         if tracker.cookie == "arms" and site.cookie_domain is None:
             self.wrong(place, "cookie: arms needs the site's cookie_domain: pages and arms share the cookie by it")
         if tracker.cookie == "arms" and not site.origins.allow:

@@ -16,6 +16,7 @@ MakeArms = Callable[..., Arms]
 SCRIPT = b"(function () { /* " + b"long " * 100 + b"*/ })();"
 NAMED = f"okeanides.{fingerprint(SCRIPT)}.js"
 OLD = b"(function () { /* of an earlier release */ })();"
+FULL = b"(function () { /* full */ })();"
 OLD_NAMED = f"okeanides.{fingerprint(OLD)}.js"
 TRACKED = "{{method: {}, shape: {}, tracker: {}}}"
 
@@ -31,6 +32,7 @@ def static(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
     (tmp_path / "js" / "okeanides.js").write_bytes(SCRIPT)
     (tmp_path / "js" / "okeanides.js.map").write_text('{"version": 3}')
+    (tmp_path / "js" / "okeanides.full.js").write_bytes(FULL)
     (tmp_path / "js" / "pirate.js").write_text("pirate()")
     (tmp_path / "js" / OLD_NAMED).write_bytes(OLD)
     (tmp_path / "js" / "okeanides.0123456789abcdef.js").write_bytes(OLD)
@@ -169,22 +171,22 @@ def test_a_site_s_script_stands_under_a_path_of_its_own_in_every_release(make_ar
     arms = make_arms(
         static=static,
         bizpow=TRACKED.format("swallow", "access", "{path: /a/b.js}"),
+        skj=TRACKED.format("swallow", "access", "{path: /f.js, script: full}"),
         docreq=TRACKED.format("pirate", "form", "{path: /c.js}"),
     )
+    fixed = {f".{fingerprint(content)}": content for content in (SCRIPT, FULL, OLD)}
 
-    seen = {
-        path: (arms.get(path).status_code, arms.get(path).content, arms.get(path).headers["cache-control"])
-        for path in ("/a/b.js", f"/a/b.{fingerprint(SCRIPT)}.js", f"/a/b.{fingerprint(OLD)}.js", "/c.js")
-    }
+    def served(path: str) -> tuple[int, bytes, str]:
+        found = arms.get(path)
+        return found.status_code, found.content, found.headers["cache-control"]
 
-    assert seen == {
-        "/a/b.js": (200, SCRIPT, files.FOR_MINUTES),
-        f"/a/b.{fingerprint(SCRIPT)}.js": (200, SCRIPT, files.FOR_EVER),
-        f"/a/b.{fingerprint(OLD)}.js": (200, OLD, files.FOR_EVER),
-        "/c.js": (200, b"pirate()", files.FOR_MINUTES),
-    }
+    for path, newest in {"/a/b": SCRIPT, "/f": FULL, "/c": b"pirate()"}.items():
+        assert served(f"{path}.js") == (200, newest, files.FOR_MINUTES)
+        assert served(f"{path}.{fingerprint(newest)}.js") == (200, newest, files.FOR_EVER)
+    for path in ("/a/b", "/f"):  # a page that carries another script's tag goes on working
+        assert {name: served(f"{path}{name}.js")[1] for name in fixed} == fixed
     assert arms.client.simulate_head("/a/b.js").status_code == 200
-    assert arms.get("/a/c.js").status_code == 404
+    assert [arms.get(path).status_code for path in ("/a/c.js", f"/c.{fingerprint(OLD)}.js")] == [404, 404]
 
 
 def test_every_file_that_is_shipped_under_a_fingerprint_is_what_it_says() -> None:

@@ -96,6 +96,12 @@ def test_the_newest_script_has_no_fingerprint_and_no_hash():
     assert said == {"defer": None, "src": f"{URL}/static/js/okeanides.js", "data-site": "shop"}
 
 
+def test_a_site_has_the_script_that_it_asks_for():
+    said = script_of(snippet.snippet(site("tracker: {script: full}"), URL, "tag", SCRIPT))
+
+    assert said["src"] == f"{URL}/static/js/okeanides.full.{NAMED}.js"
+
+
 def test_forms_have_the_script_for_forms():
     said = script_of(snippet.snippet(site(method="pirate"), URL, "tag", SCRIPT))
 

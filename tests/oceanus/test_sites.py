@@ -90,7 +90,7 @@ def test_what_a_site_leaves_out_has_a_default():
     )
     assert shop.privacy == sites.Privacy(policy="keep", consent=None, mask=None)
     assert (shop.unknown, shop.alerts, shop.cookie_domain, shop.callers) == (None, False, None, "token")
-    assert shop.tracker == sites.Tracker(path=None, endpoint=None, cookie="script", redirect=())
+    assert shop.tracker == sites.Tracker(script="core", path=None, endpoint=None, cookie="script", redirect=())
     assert (shop.daily_cap, {field.policy_tag for field in shop.fields}) == (None, {""})
 
 
@@ -210,7 +210,7 @@ SITE_MISTAKES = {
     "callers: some": ("", "callers: 'some' is not known; choose one of token, any"),
     'cookie_domain: "a.example; HttpOnly"': ("", "cookie_domain: 'a.example; HttpOnly' must be a domain such as"),
     "tracker: /a.js": (", tracker", "must be a mapping (key: value), not '/a.js'"),
-    "tracker: {src: /a.js}": (", tracker", "'src' is not known here; known: cookie, endpoint, path, redirect"),
+    "tracker: {src: /a.js}": (", tracker", "'src' is not known here; known: cookie, endpoint, path, redirect, script"),
     "tracker: {path: a.js}": (", tracker", "path: 'a.js' must be a path such as /a/b.js: letters, digits,"),
     "tracker: {path: /a}": (", tracker", "path: '/a' must be a path such as /a/b.js"),
     "tracker: {path: /a//b.js}": (", tracker", "path: '/a//b.js' must be a path such as /a/b.js"),
@@ -220,7 +220,8 @@ SITE_MISTAKES = {
     "tracker: {endpoint: /}": (", tracker", "endpoint: '/' must be a path such as /x"),
     "tracker: {endpoint: /x/}": (", tracker", "endpoint: '/x/' must be a path such as /x"),
     "tracker: {endpoint: /metrics}": (", tracker", "endpoint: '/metrics' must be a path such as /x"),
-    "tracker: {path: /a.js, endpoint: /a.js}": (", tracker", "endpoint: /a.js is a script's of a swallow site"),
+    "tracker: {path: /a.js, endpoint: /a.js}": (", tracker", "endpoint: /a.js is that of the swallow core"),
+    "tracker: {script: okeanides.js}": (", tracker", "script: 'okeanides.js' is not known; choose one of core, full"),
     "tracker: {cookie: server}": (", tracker", "cookie: 'server' is not known; choose one of script, arms, none"),
     "tracker: {cookie: arms}, cookie_domain: a.example, origins: {allow: ['https://a.example']}": (
         ", tracker",
@@ -260,6 +261,14 @@ def test_redirects_are_for_sites_to_which_the_page_sends():
     ]
 
 
+def test_there_is_one_script_for_forms():
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: pirate, shape: short, tracker: {{script: full}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: script: full is for sites of method swallow; there is one script for forms"
+    ]
+
+
 def test_a_redirect_s_host_is_written_as_browsers_write_it():
     shop = sites.parse(with_site("tracker: {redirect: [Shop.example, .shop.example, 127.0.0.1]}"))["shop"]
 
@@ -272,12 +281,17 @@ def test_sites_may_share_a_script_s_path_but_no_endpoint():
 
     loaded = sites.parse(f"{SHAPES}\nsites:\n{one}{two}")
 
-    assert loaded["two"].tracker == sites.Tracker(path="/a/b.js", endpoint="/y", cookie="script", redirect=())
+    assert loaded["two"].tracker == sites.Tracker(
+        script="core", path="/a/b.js", endpoint="/y", cookie="script", redirect=()
+    )
     assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('/y', '/x')}") == [
         "my.yaml: site two, tracker: endpoint: /x is site one's endpoint: give it another path"
     ]
     assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('swallow', 'pirate')}") == [
-        "my.yaml: site one, tracker: path: /a/b.js is a script's of a pirate site: give it another path"
+        "my.yaml: site one, tracker: path: /a/b.js is that of the pirate core script: give it another path"
+    ]
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('path', 'script: full, path')}") == [
+        "my.yaml: site one, tracker: path: /a/b.js is that of the swallow full script: give it another path"
     ]
 
 
