@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -79,10 +79,10 @@ class Route:
         return outcome
 
     def _visit(
-        self, site: Site, req: Request, resp: Response, told: Iterable[tuple[str, Any]], unread: str = ""
+        self, site: Site, req: Request, resp: Response, told: Sequence[tuple[str, Any]], unread: str = ""
     ) -> str:
         """Return a session for beacons that bring none; give the visitor a cookie where the site asks arms for it."""
-        headers, told = req.texts(), list(told)
+        headers = req.texts()
         visit = visits.visit(
             site,
             [value for name, value in told if name == "sid"],
@@ -96,7 +96,7 @@ class Route:
         return visit.sid
 
     def _visit_by(self, site: Site, req: Request, resp: Response, parameters: Parameters) -> None:
-        """Do so for the one beacon of a request, and add the session to its query string."""
+        """Do so for the only beacon of a request; its session goes into the query string, which is kept if it fails."""
         if isinstance(parameters, ParameterError):
             return
         sid = self._visit(site, req, resp, parameters)

@@ -1,5 +1,6 @@
 """The command `oceanus snippet`."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 import click
@@ -37,7 +38,7 @@ def command(name: str, kind: str, url: str | None, nonce: str, page: str, newest
     """
     environ = settings.environment()
     site = _site(name, running.sites_file(environ))
-    at = url if url is not None else running.find(environ).url
+    at = url if url is not None else _running(environ)
     try:
         script = b"" if kind == "noscript" else served(site)
         text = snippet(site, at, kind, script, nonce=nonce, page=page, newest=newest)
@@ -62,6 +63,13 @@ def _site(name: str, sites_file: str) -> Site:
     if site is None:
         raise click.UsageError(f"--site {name}: {sites_file} declares no such site")
     return site
+
+
+def _running(environ: Mapping[str, str]) -> str:
+    try:
+        return running.find(environ).url
+    except MisconfiguredError as exc:
+        raise MisconfiguredError([f"{exc.mistakes[0]}; or say where arms is: --url https://log.shop.example"]) from exc
 
 
 def _check(source: str, script: bytes | None) -> None:

@@ -73,7 +73,7 @@ def test_an_image_needs_no_script(run: Run) -> None:
         (("--site", "bizocean", "--url", "a.example"), 2, "must be an address such as https://log.shop.example"),
         (("--site", "bizocean", "--url", "https://a", "--for", "noscript"), 2, "--page https://www.shop.example/"),
         (("--site", "bizocean", "--url", "https://a", "--nonce", '"'), 2, "it stands within quotes"),
-        (("--site", "bizocean"), 1, "nothing runs in"),
+        (("--site", "bizocean"), 1, "make up; or say where arms is: --url https://log.shop.example"),
         (("--site", "docreq", "--url", "https://a"), 1, "pirate.js cannot be read: install oceanus whole"),
     ],
 )
