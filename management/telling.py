@@ -1,6 +1,6 @@
 """Telling: how a command speaks to whoever sits at the terminal, and reads what was typed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,31 @@ class Bytes(click.ParamType[int]):
 @contextmanager
 def progress(what: str, whole: int) -> Iterator[Any]:
     """Show a bar on a terminal and nothing elsewhere; yields what to call after each step."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=whole)
+        yield lambda steps=1: bar.advance(task, steps)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for what is under way, as `progress` does; yields what to call with its name, what is done, and all.
+
+    A new name is a new stage, whose bar begins anew.
+    """
+    with _bar() as bar:
+        task, current = bar.add_task("starting", total=None), "starting"
+
+        def tell(what: str, done: int, whole: int) -> None:
+            nonlocal current
+            if what != current:
+                current = what
+                bar.reset(task, description=what)
+            bar.update(task, completed=done, total=whole)
+
+        yield tell
+
+
+def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -41,6 +66,4 @@ def progress(what: str, whole: int) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=whole)
-        yield lambda steps=1: bar.advance(task, steps)
+    return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -42,7 +42,9 @@ from oceanus.settings import RedisSettings
 Client = redis.Redis
 LEASE_MS = 3000
 LIVE_SECONDS = 1.0
-CHUNK_ROWS = 500  # LMOVE x 1,000 blocks Redis for 6-9 ms: half of that at most in one script
+# Rows that one script moves: into an empty claim at once, behind others one by one; a few milliseconds either way.
+FIRST_ROWS = 6000
+CHUNK_ROWS = 500
 ALERTS_CAP = 100_000
 RETRIED_DAYS = 100  # a mark outlives its row in the failed table (FAILED_EXPIRY_DAYS, and the day that is begun)
 LEDGER_DAYS = 9  # minutes are kept for 8 days after they were last touched
@@ -82,7 +84,8 @@ def new_id(host: str, pid: int) -> str:
 class Claim:
     """What a writer holds: rows newest first, and once assigned their table, stream and offset.
 
-    `tries`: how many writers have died with one of the rows.
+    `moved`: how many came into it by this call; `tries`: how many writers have died with one of the rows; `waiting`:
+    how many records are left in the list.
     """
 
     token: str
@@ -91,9 +94,9 @@ class Claim:
     offset: int
     rows: list[bytes] = field(default_factory=list)
     moved: int = 0
-    moved_bytes: int = 0
     length: int = 0
     tries: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,38 @@ class Look:
 # ---------------------------------------------------------------------------------------------------------------- push
 
 
+class PushClient(redis.asyncio.Redis):
+    """redis-py's client with a shorter way for scripts: its pipeline and pool take seven times as long."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._idle: list[AbstractConnection] = []
+
+    async def evals(self, calls: Sequence[Sequence[Any]]) -> list[object]:
+        """Run scripts (text, number of keys, keys, arguments) in one trip; return an answer for each, or Redis' error.
+
+        Raises RedisError and TimeoutError where there is no answer; nothing is sent twice.
+        """
+        packed = [hiredis.pack_command(("EVAL", *call)) for call in calls]
+        connection = self._idle.pop() if self._idle else self.connection_pool.make_connection()
+        try:
+            if not connection.is_connected or await connection.can_read():  # what can be read there is its end
+                await self.connection_pool.ensure_connection(connection)
+            await connection.send_packed_command(packed, check_health=False)
+            return [await _answer(connection) for _ in packed]
+        except BaseException:  # cancelled too: an answer that comes late must not be taken for the next one's
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._idle.append(connection)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections."""
+        for connection in self._idle:
+            await connection.disconnect()
+        await super().aclose(close_connection_pool)
+
+
 class Pusher:
     """The writing end, for arms: one flight at a time, numbered, so that a repeat is recognised.
 
@@ -142,9 +177,8 @@ class Pusher:
     late command of the old one can never meet a number of the new one.
     """
 
-    def __init__(self, client: "redis.asyncio.Redis", host: str, pid: int) -> None:
+    def __init__(self, client: PushClient, host: str, pid: int) -> None:
         self._client = client
-        self._line = _Line(client.connection_pool)
         self._host, self._pid = host, pid
         self._asked: dict[str, asyncio.Future[object]] = {}
         self.renew()
@@ -226,7 +260,6 @@ class Pusher:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._line.close()
         await self._client.aclose()
 
     def _next(self, site: str) -> int:
@@ -238,46 +271,16 @@ class Pusher:
         for one in numbered:
             place = (one.producer, one.push.site)
             first[place] = min(one.seq, first.get(place, one.seq))
-        commands = [
-            hiredis.pack_command(("EVAL", scripts.PUSH, 8, *_arguments(one, first[one.producer, one.push.site])))
-            for one in numbered
-        ]
+        calls = [(scripts.PUSH, 8, *_arguments(one, first[one.producer, one.push.site])) for one in numbered]
         while True:
             try:
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                    return await self._line.exchange(commands)
+                    return await self._client.evals(calls)
             except (redis.RedisError, TimeoutError) as exc:
                 failure = _translate(exc)
                 if not isinstance(failure, SpoolUnclearError) or time.monotonic() + 0.05 >= deadline:
                     raise failure from exc
                 await asyncio.sleep(0.05)
-
-
-class _Line:
-    """Connections for packed commands: without a pipeline and its pool's accounts, which take seven times as long."""
-
-    def __init__(self, pool: "redis.asyncio.ConnectionPool") -> None:
-        self._pool = pool
-        self._idle: list[AbstractConnection] = []
-
-    async def exchange(self, commands: Sequence[bytes]) -> list[object]:
-        """Send commands and return an answer for each, which may be Redis' error; raises RedisError, TimeoutError."""
-        connection = self._idle.pop() if self._idle else self._pool.make_connection()
-        try:
-            if not connection.is_connected or await connection.can_read():  # what waits there is its end
-                await self._pool.ensure_connection(connection)
-            await connection.send_packed_command(commands, check_health=False)
-            return [await _answer(connection) for _ in commands]
-        except BaseException:  # cancelled too: an answer that comes late must not be taken for the next one's
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            self._idle.append(connection)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for connection in self._idle:
-            await connection.disconnect()
 
 
 async def _answer(connection: AbstractConnection) -> object:
@@ -307,10 +310,10 @@ def _refusal(one: Push, answer: object) -> SpoolRefusedError | None:
     return SpoolRefusedError(f"{one.site}: {answer}")
 
 
-def connect_pusher(settings: RedisSettings, seconds: float, durable: bool = True) -> "redis.asyncio.Redis":
+def connect_pusher(settings: RedisSettings, seconds: float, durable: bool = True) -> PushClient:
     """Return a Pusher's client; each new connection first proves that Redis keeps what it answers."""
     connected = {"redis_connect_func": _prove} if durable else {}
-    return redis.asyncio.Redis(
+    return PushClient(
         **_access(settings, seconds),
         retry=AsyncRetry(NoBackoff(), 0),
         max_connections=4,
@@ -356,29 +359,30 @@ class Spool:
         self._run(scripts.BEAT, _keys(holder, "writer", "lease", "claim"), [holder.actor, LEASE_MS])
 
     def claim(self, holder: Holder, rows: int, max_bytes: int, *, whole: bool = True) -> Claim:
-        """Move up to `rows` records or about `max_bytes` from the old end of the list into the claim.
+        """Move up to `rows` records, at most about `max_bytes` or one, from the old end of the list into the claim.
 
-        An assigned claim is returned as it is. Repeat to fill it; `whole` asks for all its rows. Raises NotOurTurnError
-        where another writer has the list to itself.
+        A claim that holds records is returned as it is; without `whole`, where it is not assigned, more are added, and
+        those alone are returned. Raises NotOurTurnError where another writer has the list to itself, ClaimChangedError
+        where the claim was changed while it was read.
         """
         keys = [*_keys(holder, "list", "claim", "writer", "tries"), list_key(holder.site, holder.source, "turn")]
         alone = holder.source in ALONE
         others = list_key(holder.site, holder.source, "writer:")
-        arguments = [holder.actor, min(rows, CHUNK_ROWS), max_bytes, int(whole), int(alone), others]
-        answer = self._run(scripts.CLAIM, keys, arguments)
+        arguments = [holder.actor, rows, max_bytes, int(whole), int(alone), others, CHUNK_ROWS]
+        answer, found = self._run_with_rows(scripts.CLAIM, keys, arguments, holder, -1 if whole else CHUNK_ROWS - 1)
         if answer == b"TURN":
             raise NotOurTurnError(f"{keys[1]} has another writer")
-        token, table, stream, offset, moved, size, length, tries, found = cast(list[Any], answer)
+        token, table, stream, offset, moved, length, tries, waiting = cast(list[Any], answer)
         return Claim(
             token=text(token),
             table=text(table),
             stream=text(stream),
             offset=int(offset or 0),
-            rows=found,
+            rows=_as_many(found, length if whole else moved, holder),
             moved=moved,
-            moved_bytes=size,
             length=length,
             tries=tries,
+            waiting=waiting,
         )
 
     def assign(self, holder: Holder, token: str, table: str, new_stream: str = "") -> tuple[str, int] | None:
@@ -411,11 +415,19 @@ class Spool:
 
     def adopt(self, holder: Holder) -> Claim | None:
         """Take over the claim of a writer whose lease has lapsed; None if it lives or is no more."""
-        answer = self._run(scripts.ADOPT, _keys(holder, "claim", "writer", "lease"), [holder.actor, LEASE_MS])
+        keys = _keys(holder, "claim", "writer", "lease")
+        answer, found = self._run_with_rows(scripts.ADOPT, keys, [holder.actor, LEASE_MS], holder, -1)
         if answer in (b"BUSY", b"NONE"):
             return None
-        token, table, stream, offset, rows = cast(list[Any], answer)
-        return Claim(token=text(token), table=text(table), stream=text(stream), offset=int(offset or 0), rows=rows)
+        token, table, stream, offset, length = cast(list[Any], answer)
+        return Claim(
+            token=text(token),
+            table=text(table),
+            stream=text(stream),
+            offset=int(offset or 0),
+            rows=_as_many(found, length, holder),
+            length=length,
+        )
 
     def forget(self, holder: Holder) -> bool:
         """Remove a writer whose claim is empty; return whether it is gone."""
@@ -659,11 +671,25 @@ class Spool:
     def _run(self, script: str, keys: list[str], arguments: Sequence[Any]) -> object:
         with translated():
             answer: object = self._client.eval(script, len(keys), *keys, *arguments)
-        if answer == b"GONE":
-            raise WriterGoneError(f"{keys[1]} belongs to another writer now")
-        if answer == b"RELOAD":
-            raise ClaimChangedError(f"{keys[1]} has changed")
-        return answer
+        return _ours(answer, keys)
+
+    def _run_with_rows(
+        self, script: str, keys: list[str], arguments: Sequence[Any], holder: Holder, last: int
+    ) -> tuple[object, list[bytes]]:
+        """Run a script and read its claim's rows up to place `last`, in one trip.
+
+        A script that returned them itself would turn each into a text of Lua, and hold Redis up for milliseconds.
+        """
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.eval(script, len(keys), *keys, *arguments)
+            pipe.lrange(holder.key("claim"), 0, last)
+            answer, rows = pipe.execute(raise_on_error=False)
+            if isinstance(answer, Exception):
+                raise answer
+            if isinstance(rows, Exception):
+                raise rows
+        return _ours(answer, keys), rows
 
 
 def connect(settings: RedisSettings, seconds: float = 5.0) -> "redis.Redis":
@@ -727,6 +753,22 @@ def _retried(site: str, answer: object) -> str | SpoolRefusedError:
     if isinstance(answer, Exception) and _is_denied(answer):
         return cast(SpoolRefusedError, _translate(answer))
     return text(answer) if isinstance(answer, bytes) else SpoolRefusedError(f"{site}: Redis refused: {answer}")
+
+
+def _ours(answer: object, keys: Sequence[str]) -> object:
+    """Return the answer of a script that has acted; raises what keeps it from acting."""
+    if answer == b"GONE":
+        raise WriterGoneError(f"{keys[1]} belongs to another writer now")
+    if answer == b"RELOAD":
+        raise ClaimChangedError(f"{keys[1]} has changed")
+    return answer
+
+
+def _as_many(rows: list[bytes], count: int, holder: Holder) -> list[bytes]:
+    """Return the first rows of a claim; where they are fewer, somebody has changed it since the script."""
+    if len(rows) < count:
+        raise ClaimChangedError(f"{holder.key('claim')} has changed")
+    return rows[:count]
 
 
 def _keys(holder: Holder, *names: str) -> list[str]:

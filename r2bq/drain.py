@@ -44,6 +44,7 @@ from r2bq.troubles import ANYTHING, MISSING_SECONDS, MOST_SECONDS, Troubles
 log = logging.getLogger(__name__)
 
 PASSED_SECONDS = 60.0
+ENOUGH = 0.9  # of an append's bytes: no more is claimed to fill it
 PATIENT = 20  # troubles in a row: about a quarter of an hour
 SUSPECT, FATAL = 3, 5  # writers that died with a row: from then on it is written alone; it is set aside
 IDLE_SECONDS = 86_400.0  # BigQuery forgets a stream after three days without traffic
@@ -270,17 +271,18 @@ class Drain:
                 self._redis.beat(holder)
 
     def _fill(self, holder: Holder) -> Claim:
-        """Claim a chunk; where more waits, claim on up to one append's bytes, and load it whole."""
-        claim = self._redis.claim(holder, spool.CHUNK_ROWS, self._max_bytes)
-        if claim.moved < spool.CHUNK_ROWS or claim.stream:
-            return claim
+        """Claim all that waits, up to one append's bytes: more and more as the backlog grows."""
+        claim = self._redis.claim(holder, spool.FIRST_ROWS, self._max_bytes)
         size = sum(map(len, claim.rows))
-        while size < self._max_bytes:
+        while claim.waiting and not claim.stream and size < self._max_bytes * ENOUGH:
             more = self._redis.claim(holder, spool.CHUNK_ROWS, self._max_bytes - size, whole=False)
-            size += more.moved_bytes
-            if more.moved < spool.CHUNK_ROWS:
+            if not more.moved:
                 break
-        return self._redis.claim(holder, 0, 0)
+            size += sum(map(len, more.rows))
+            claim = replace(more, rows=more.rows + claim.rows, tries=max(claim.tries, more.tries))
+        if len(claim.rows) != claim.length:
+            raise ClaimChangedError("a claim of ours came late")
+        return claim
 
     def _without_suspects(self, holder: Holder, claim: Claim) -> Claim:
         """Return the claim, or its oldest row alone where writers have died with rows of it."""

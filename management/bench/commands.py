@@ -1,14 +1,18 @@
 """The commands of `oceanus bench`."""
 
 import json
+import sys
+from typing import Any
 
 import click
 
-from management import grid
-from management.bench import collector, load, rig
+from management import grid, telling
+from management.bench import collector, drain, freshness, load, rig
 from management.bench.collector import Measured, Pair
+from management.bench.watch import Drained
 
 _COLUMNS = ("", "requests/s", "p50 ms", "p99 ms", "CPU us", "MiB")
+_DRAINED = ("", "rows/s", "CPU us", "peak MiB", "full/empty", "CPU full/empty")
 
 
 @click.group("bench")
@@ -48,6 +52,82 @@ def collector_command(count: int, seconds: int, form: str) -> None:
         click.echo(line)
     names = ("ratio_requests", "ratio_cpu", "ratio_p99")
     click.echo(" ".join(f"{name}={told[name]:.2f}" for name in names))
+
+
+@bench.command("drain", epilog="Example: oceanus bench drain --rows 2200000 --pairs 0")
+@click.option("--rows", type=click.IntRange(1), default=200_000, show_default=True, help="Records that wait at first.")
+@click.option("--turns", type=click.IntRange(0), default=3, show_default=True, help="Turns into the null writer.")
+@click.option("--pairs", type=click.IntRange(0), default=3, show_default=True, help="Turns into the local BigQuery.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def drain_command(rows: int, turns: int, pairs: int, form: str) -> None:
+    """Drain a full Redis with one r2bq.
+
+    First into a null writer, which takes its batches in another process and keeps nothing; then into a local BigQuery,
+    by turns with Google's bare client, which appends batches that were made before. Full/empty is what a row took while
+    nine tenths of the records waited, by what one of the last tenth took. Exit code 1 if not every row landed once.
+    """
+    if form == "table":
+        click.echo(drain.TOLD)
+    with rig.rig() as made, telling.stages() as tell:
+        found = drain.Bench(made, tell).run(rows, turns, pairs)
+    told = found.report()
+    if form == "json":
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _tell_drained(found, told)
+    sys.exit(0 if told["landed_once"] else 1)
+
+
+@bench.command("freshness", epilog="Example: oceanus bench freshness --rate 500 --seconds 60")
+@click.option("--rate", type=click.FloatRange(1), default=500, show_default=True, help="Beacons a second.")
+@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True, help="For how long.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def freshness_command(rate: float, seconds: int, form: str) -> None:
+    """Send a steady rate through all of oceanus, and see how soon each row is there.
+
+    From the receive time in its event id to the moment that BigQuery has taken it (written), and to the answer of a
+    SELECT that sees it (visible), asked again and again; the local BigQuery and hey share this machine. Exit code 1 if
+    not every beacon landed once.
+    """
+    load.find("hey")
+    if form == "table":
+        click.echo(freshness.TOLD)
+    with rig.rig() as made, telling.stages() as tell:
+        told = freshness.Bench(made, tell).run(rate, seconds).report()
+    if form == "json":
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _tell_fresh(told)
+    sys.exit(0 if told["landed_once"] else 1)
+
+
+def _tell_fresh(told: dict[str, Any]) -> None:
+    click.echo(f"{told['beacons']:,} beacons, {told['beacons_per_second']:,.0f} a second")
+    rows = [
+        [name, *(f"{told[f'{name}_p{percent}_ms']:,.0f}" for percent in freshness.PERCENTS), f"{told[every]:.0f}"]
+        for name, every in (("written", "written_looked_every_ms"), ("visible", "visible_asked_every_ms"))
+    ]
+    for line in grid.plain(("", "p50 ms", "p95 ms", "p99 ms", "looked every ms"), rows, [False] + [True] * 4):
+        click.echo(line)
+    click.echo(f"waiting: {told['waiting_most']:,} at most, {told['waiting_at_the_end']:,} at the end")
+    click.echo("most in each second: " + " ".join(map(str, told["waiting_most_by_second"])))
+    click.echo("each beacon landed once" if told["landed_once"] else "; ".join(told["differences"]))
+
+
+def _tell_drained(found: drain.Found, told: dict[str, Any]) -> None:
+    turns = [("null writer", one) for one in found.null] + [("local BigQuery", pair.r2bq) for pair in found.pairs]
+    rows = [_drained(name, one) for name, one in turns]
+    rows += [["bare client", f"{pair.bare_rows_per_second:,.0f}", "", "", "", ""] for pair in found.pairs]
+    for line in grid.plain(_DRAINED, rows, [False] + [True] * 5):
+        click.echo(line)
+    names = ("rows_per_second_null", "ratio_local")
+    click.echo(" ".join(f"{name}={told[name]:.2f}" for name in names if told[name] is not None))
+    click.echo("each row landed once" if told["landed_once"] else "; ".join(found.differences))
+
+
+def _drained(name: str, one: Drained) -> list[str]:
+    ratios = [f"{ratio:.2f}" for ratio in (one.ratio_backlog, one.ratio_backlog_cpu)]
+    return [name, f"{one.rows_per_second:,.0f}", f"{one.cpu_us_per_row:.1f}", f"{one.peak_mib:.0f}", *ratios]
 
 
 def _line(pair: Pair) -> None:

@@ -1,12 +1,13 @@
-"""The rig: Redis with the shipped redis.conf, arms, and a bare Falcon under the same server, in a folder of its own."""
+"""The rig: Redis with the shipped redis.conf, oceanus' processes, and what they are compared with, in a new folder."""
 
 import contextlib
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +22,12 @@ from oceanus.settings import ArmsSettings, RedisSettings
 START_SECONDS = 60
 STOP_SECONDS = 30
 MEBI = 1 << 20
+PROJECT, DATASET = "local", "bench"
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What the workers of a server have taken: CPU seconds since they began, and their memory in MiB."""
+    """What processes have taken: CPU seconds since they began, and their memory in MiB."""
 
     cpu_seconds: float
     mib: float
@@ -40,10 +42,16 @@ class Server:
 
     def use(self) -> Use:
         """Return what its workers have taken; the master, which only waits, is not counted."""
-        workers = psutil.Process(self.pid).children()
-        times = [worker.cpu_times() for worker in workers]
-        spent = sum(one.user + one.system for one in times)
-        return Use(spent, sum(worker.memory_info().rss for worker in workers) / MEBI)
+        return _use(psutil.Process(self.pid).children())
+
+
+@dataclass(frozen=True, slots=True)
+class Single(Server):
+    """A running process without workers."""
+
+    def use(self) -> Use:
+        """Return what it has taken itself."""
+        return _use([psutil.Process(self.pid)])
 
 
 class Rig:
@@ -66,17 +74,14 @@ class Rig:
     def redis(self, *more: str) -> RedisSettings:
         """Start Redis with the shipped redis.conf, and `more` on its command line; return where it is."""
         found = settings.read(RedisSettings, self.environ)
-        folder = self.folder / "redis"
-        folder.mkdir()
-        command = parts.redis_command(parts.find_redis(), folder, found.port, maxmemory="12gb")
+        command = parts.redis_command(parts.find_redis(), self._new_folder("redis"), found.port, maxmemory="12gb")
         self._start("redis", [*command.words, *more], command.environ)
         _until(lambda: _listens(found.port), f"nothing listens on {found.port}")
         return found
 
     def arms(self, **more: str) -> Server:
         """Start arms with a journal, as in production, and one worker."""
-        journal = self.folder / f"journal-{time.monotonic_ns()}"
-        journal.mkdir()
+        journal = self._new_folder(f"journal-{time.monotonic_ns()}")
         environ = self.environ | {"JOURNAL_DIR": str(journal), "PORT": str(parts.free_port())} | more
         process = self._start("arms", [sys.executable, "-m", "arms"], environ)
         return _ready(Server(f"http://127.0.0.1:{environ['PORT']}/", process.pid), "lb")
@@ -89,6 +94,24 @@ class Rig:
         process = self._start("bare", words, self.environ)
         return _ready(Server(f"http://127.0.0.1:{read.port}/", process.pid), "swallow/bizocean")
 
+    def bigquery(self) -> dict[str, str]:
+        """Start a local BigQuery; return the variables that lead to it."""
+        port, grpc_port = parts.free_port(), parts.free_port()
+        command = parts.bigquery_command(self._new_folder("bigquery"), port, grpc_port, PROJECT)
+        return self._warehouse("bigquery", command.words, command.environ, port, grpc_port)
+
+    def null(self) -> dict[str, str]:
+        """Start the null writer; return the variables that lead to it."""
+        port, grpc_port = parts.free_port(), parts.free_port()
+        words = [sys.executable, "-m", "management.bench.null", str(port), str(grpc_port)]
+        return self._warehouse("null", words, self.environ, port, grpc_port)
+
+    def r2bq(self, where: Mapping[str, str]) -> Single:
+        """Start one r2bq that writes to the BigQuery at `where`; it drains what waits at once."""
+        environ = self.environ | dict(where) | {"PORT": str(parts.free_port())}
+        process = self._start("r2bq", [sys.executable, "-m", "r2bq"], environ)
+        return Single(f"http://127.0.0.1:{environ['PORT']}/", process.pid)
+
     def stop(self, server: Server) -> None:
         """End one server before the others."""
         process = psutil.Process(server.pid)
@@ -98,6 +121,24 @@ class Rig:
     def close(self) -> None:
         """End all that was started, the last first."""
         self._ends.close()
+
+    def _warehouse(
+        self, name: str, words: list[str], environ: Mapping[str, str], port: int, grpc_port: int
+    ) -> dict[str, str]:
+        self._start(name, words, environ)
+        for one in (port, grpc_port):
+            _until(partial(_listens, one), f"nothing listens on {one}")
+        return {
+            "PROJECT_ID": PROJECT,
+            "DATA_SET": DATASET,
+            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": f"127.0.0.1:{grpc_port}",
+        }
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
 
     def _start(self, name: str, words: list[str], environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         log = self._ends.enter_context((self.folder / f"{name}.log").open("ab"))
@@ -125,6 +166,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _use(processes: Iterable[psutil.Process]) -> Use:
+    """Return what processes have taken together."""
+    told = [(one.cpu_times(), one.memory_info().rss) for one in processes]
+    return Use(sum(times.user + times.system for times, _ in told), sum(rss for _, rss in told) / MEBI)
 
 
 def _ready(server: Server, path: str) -> Server:

@@ -54,7 +54,7 @@ class Writer:
         Raises RowsRefusedError (nothing of the request is written), OffsetTakenError, StreamGoneError,
         WarehouseBusyError, or WarehouseUnclearError, after which the same call may be repeated.
         """
-        request = self._request(table, stream, offset, rows)
+        request = self.request(table, stream, offset, rows)
         metadata = (("x-goog-request-params", f"write_stream={stream}"),)
         try:
             with translated():
@@ -83,7 +83,8 @@ class Writer:
                 return None
             raise
 
-    def _request(self, table: Table, stream: str, offset: int, rows: Sequence[Row]) -> types.AppendRowsRequest:
+    def request(self, table: Table, stream: str, offset: int, rows: Sequence[Row]) -> types.AppendRowsRequest:
+        """Return what an append sends."""
         form = self._formats.get(table.columns) or self._formats.setdefault(table.columns, _Format(table.columns))
         return types.AppendRowsRequest(
             write_stream=stream,

@@ -5,7 +5,7 @@ Redis would let a lease lapse by its own clock, so each lease is made to stay, a
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -123,6 +123,11 @@ class AsyncWire:
     def pipeline(self, transaction: bool = False) -> "AsyncPipe":
         """Return an empty pipeline; of a transaction, all commands run or none."""
         return AsyncPipe(self._wire, transaction)
+
+    async def evals(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run scripts in one trip."""
+        commands: list[Command] = [("eval", tuple(call), {}) for call in calls]
+        return await asyncio.to_thread(self._wire.send, commands, raise_on_error=False)
 
     async def ping(self) -> object:
         """Ask for a sign of life."""

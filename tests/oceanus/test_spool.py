@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from oceanus import records, scripts
+from oceanus import spool as spools
 from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
@@ -585,7 +586,7 @@ def test_a_claim_takes_the_oldest_first_and_keeps_the_order(spool, look_inside):
     claim = spool.claim(MINE, 3, PLENTY)
 
     assert claim == Claim(
-        token="1", table="", stream="", offset=0, rows=[b"3", b"2", b"1"], moved=3, moved_bytes=3, length=3
+        token="1", table="", stream="", offset=0, rows=[b"3", b"2", b"1"], moved=3, length=3, waiting=2
     )
     assert rows_of(look_inside, "queue") == [b"5", b"4"]
 
@@ -598,27 +599,90 @@ def test_a_claim_is_filled_in_several_calls_each_with_a_token_of_its_own(spool, 
 
     assert [(one.token, one.moved, one.length, one.rows) for one in claims] == [
         ("1", 2, 2, [b"2", b"1"]),
-        ("2", 2, 4, []),
+        ("2", 2, 4, [b"4", b"3"]),
         ("2", 0, 4, [b"4", b"3", b"2", b"1"]),
     ]
 
 
-def test_one_call_claims_a_chunk_at_most(spool, look_inside):
-    fill(look_inside, 1, CHUNK_ROWS + 1)
+def test_one_call_adds_a_chunk_at_most(spool, look_inside):
+    fill(look_inside, 1, CHUNK_ROWS + 2)
+    spool.register(MINE)
+    spool.claim(MINE, 1, PLENTY)
+
+    claim = spool.claim(MINE, PLENTY, PLENTY, whole=False)
+
+    assert (claim.moved, claim.length, claim.waiting) == (CHUNK_ROWS, CHUNK_ROWS + 1, 1)
+    assert claim.rows == texts(2, CHUNK_ROWS + 1)[::-1]
+
+
+def test_what_is_asked_for_whole_is_returned_as_it_is(spool, look_inside):
+    fill(look_inside, 1, 5)
+    spool.register(MINE)
+    spool.claim(MINE, 2, PLENTY)
+
+    claim = spool.claim(MINE, 100, PLENTY)
+
+    assert (claim.moved, claim.rows, claim.waiting) == (0, [b"2", b"1"], 3)
+
+
+@pytest.mark.parametrize(("max_bytes", "count"), [(1, 1), (19, 1), (20, 2), (29, 2), (30, 3)])
+def test_a_claim_ends_before_the_record_that_is_too_much_but_never_without_one(spool, look_inside, max_bytes, count):
+    rows = [b"a" * 10, b"b" * 10, b"c" * 10]
+    look_inside.lpush(key(SITE, "queue"), *rows)
     spool.register(MINE)
 
-    claim = spool.claim(MINE, PLENTY, PLENTY)
+    claim = spool.claim(MINE, 100, max_bytes)
 
-    assert claim.moved == CHUNK_ROWS
+    assert (claim.rows, claim.waiting) == (rows[:count][::-1], 3 - count)
+    assert rows_of(look_inside, "queue") == rows[count:][::-1]
 
 
-def test_a_claim_ends_with_the_record_that_reaches_its_bytes(spool, look_inside):
-    look_inside.lpush(key(SITE, "queue"), b"a" * 10, b"b" * 10, b"c" * 10)
+@given(
+    sizes=st.lists(st.integers(1, 2000), min_size=CHUNK_ROWS + 1, max_size=CHUNK_ROWS + 300),
+    rows=st.integers(CHUNK_ROWS + 1, CHUNK_ROWS + 300),
+    max_bytes=st.integers(1, 10**6),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_many_rows_are_claimed_at_once_the_oldest_within_the_bytes_and_none_is_lost(
+    spool, look_inside, sizes, rows, max_bytes
+):
+    look_inside.flushall()
+    texts = [b"%d:%s" % (number, b"x" * size) for number, size in enumerate(sizes)]
+    look_inside.lpush(key(SITE, "queue"), *texts)
     spool.register(MINE)
 
-    claim = spool.claim(MINE, 100, 11)
+    claim = spool.claim(MINE, rows, max_bytes)
 
-    assert (claim.rows, claim.moved_bytes) == ([b"b" * 10, b"a" * 10], 20)
+    assert claim.rows == texts[: claim.moved][::-1]
+    assert rows_of(look_inside, "queue") == texts[claim.moved :][::-1]
+    assert 1 <= claim.moved == claim.length <= rows
+    assert claim.moved == 1 or sum(map(len, claim.rows)) <= max_bytes
+
+
+def test_many_rows_are_claimed_without_a_step_for_each(spool, look_inside):
+    fill(look_inside, 1, 5000)
+    spool.register(MINE)
+    look_inside.config_resetstat()
+
+    claim = spool.claim(MINE, 4000, PLENTY)
+
+    calls = {name: one["calls"] for name, one in look_inside.info("commandstats").items()}
+    assert claim.moved == 4000
+    assert (calls["cmdstat_sort"], calls["cmdstat_ltrim"]) == (1, 1)
+    assert sum(calls.values()) < 30
+
+
+def test_where_a_user_may_not_claim_many_at_once_they_come_one_by_one(spool, look_inside):
+    fill(look_inside, 1, CHUNK_ROWS + 5)
+    spool.register(MINE)
+    look_inside.execute_command("ACL", "SETUSER", "default", "-ltrim")
+    try:
+        claim = spool.claim(MINE, PLENTY, PLENTY)
+    finally:
+        look_inside.execute_command("ACL", "SETUSER", "default", "+@all")
+
+    assert claim.rows == texts(1, CHUNK_ROWS)[::-1]
+    assert claim.waiting == 5
 
 
 def test_an_assigned_claim_is_returned_as_it_is(spool, look_inside):
@@ -630,7 +694,7 @@ def test_an_assigned_claim_is_returned_as_it_is(spool, look_inside):
     claim = spool.claim(MINE, 100, PLENTY)
 
     assert claim == Claim(
-        token=token, table="d.shop", stream="S1", offset=0, rows=[b"2", b"1"], moved=0, moved_bytes=0, length=2
+        token=token, table="d.shop", stream="S1", offset=0, rows=[b"2", b"1"], moved=0, length=2, waiting=2
     )
 
 
@@ -880,7 +944,7 @@ def test_only_a_writer_without_a_sign_of_life_is_adopted(spool, look_inside):
 
     assert living is None
     assert lapsed == [["w1"]]
-    assert dead == Claim(token=token, table="d.shop", stream="S1", offset=0, rows=[b"2", b"1"])
+    assert dead == Claim(token=token, table="d.shop", stream="S1", offset=0, rows=[b"2", b"1"], length=2)
     assert spool.lapsed([(SITE, "queue")]) == [[]]
 
 
@@ -958,6 +1022,9 @@ class Walk:
     def claim(self) -> None:
         self._spool.claim(MINE, 2, PLENTY)
 
+    def fill_up(self) -> None:
+        self._spool.claim(MINE, 2, PLENTY, whole=False)
+
     def sort(self) -> None:
         self._spool.sort(MINE, "1", "bk")
 
@@ -1011,7 +1078,7 @@ def test_a_repeated_claim_with_nothing_more_to_claim_changes_nothing(spool, look
 
     second = spool.claim(MINE, 2, PLENTY)
 
-    assert second == replace(first, moved=0, moved_bytes=0)
+    assert second == replace(first, moved=0)
     assert everything(look_inside) == before
 
 
@@ -1036,7 +1103,7 @@ def test_a_settle_repeated_because_its_answer_was_lost_is_no_error(walk):
 @pytest.mark.parametrize("step", ["sort", "assign"])
 def test_a_claim_that_was_filled_up_since_is_not_what_its_first_token_names(walk, look_inside, step):
     walk.until("sort" if step == "assign" else "claim")
-    walk.claim()
+    walk.fill_up()
     before = everything(look_inside)
 
     with pytest.raises(ClaimChangedError):
@@ -1210,9 +1277,12 @@ class Wandering(RuleBasedStateMachine):
         assert self.send(lambda: eval_push(self.client, number, records, MINUTES[minute])) == b"OK"
         self.accepted.update(records)
 
-    @rule(data=st.data(), rows=st.integers(0, 5), max_bytes=st.sampled_from((1, 3, PLENTY)))
-    def claim(self, data: st.DataObject, rows: int, max_bytes: int) -> None:
-        self.claim_with(self.a_hand(data), rows, max_bytes)
+    @rule(data=st.data(), rows=st.integers(0, 5), max_bytes=st.sampled_from((1, 3, PLENTY)), adds=st.booleans())
+    def claim(self, data: st.DataObject, rows: int, max_bytes: int, adds: bool) -> None:
+        holder = self.a_hand(data)
+        if adds:  # what it moves is seen by the call below
+            self.send(lambda: self.spool.claim(holder, rows, max_bytes, whole=False))
+        self.claim_with(holder, rows, max_bytes)
 
     def claim_with(self, holder: Holder, rows: int, max_bytes: int) -> None:
         found = self.send(lambda: self.spool.claim(holder, rows, max_bytes))
@@ -1322,10 +1392,14 @@ class Wandering(RuleBasedStateMachine):
                 assert self.contents.setdefault(place, rows) == rows
 
 
-def test_in_any_order_of_calls_repeats_and_late_ones_no_record_is_lost_or_doubled(redis_server):
+@pytest.mark.parametrize("chunk_rows", [1, CHUNK_ROWS])  # claimed at once, and one by one
+def test_in_any_order_of_calls_repeats_and_late_ones_no_record_is_lost_or_doubled(
+    redis_server, monkeypatch, chunk_rows
+):
+    monkeypatch.setattr(spools, "CHUNK_ROWS", chunk_rows)
     run_state_machine_as_test(
         lambda: Wandering(redis_server),
-        settings=settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=HealthCheck),
+        settings=settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=HealthCheck),
     )
 
 

@@ -52,6 +52,7 @@ ALLOWED = {
     ("arms", "LPUSH oceanus:{bizocean}:queue x"),
     ("r2bq", "LPUSH oceanus:{bizocean}:queue x"),
     ("management", "LPUSH oceanus:{bizocean}:queue x"),
+    ("r2bq", "LTRIM oceanus:{bizocean}:queue 1 0"),
     ("revelation", "KEYS *"),
     ("arms", "CONFIG GET appendfsync"),
     ("management", "CONFIG GET appendfsync"),
