@@ -15,7 +15,7 @@ import falcon.asgi
 
 from arms import answers
 from arms.arrival import Request
-from arms.fingerprints import SCRIPTS, fingerprint, fingerprinted, script_name
+from arms.fingerprints import STEMS, fingerprint, fingerprinted, script_name
 from arms.parameters import ParameterError, pairs
 from oceanus.sites import Site, Sites
 
@@ -102,7 +102,7 @@ def elsewhere(sites: Sites, scripts: Folder) -> dict[str, File]:
         if path is None or script is None:
             continue
         found[path] = script
-        fixed = [one for one in scripts.values() if one.is_for_ever and one.name.startswith(f"{SCRIPTS[site.method]}.")]
+        fixed = [one for one in scripts.values() if one.is_for_ever and one.name.startswith(f"{STEMS[site.method]}.")]
         found |= {fingerprinted(path, one.content): one for one in fixed}
     return found
 

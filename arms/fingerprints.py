@@ -9,13 +9,13 @@ import hashlib
 from oceanus.sites import Site
 
 # The first part of the name of every script that sends to a site, by its method.
-SCRIPTS = {"swallow": "okeanides", "pirate": "pirate"}
+STEMS = {"swallow": "okeanides", "pirate": "pirate"}
 DIGITS = 16
 
 
 def script_name(site: Site) -> str | None:
     """Return the name of the script that a site's pages load; None where no script sends to it."""
-    stem = SCRIPTS.get(site.method)
+    stem = STEMS.get(site.method)
     if stem is None:
         return None
     return f"{stem}.full.js" if site.tracker.script == "full" else f"{stem}.js"
