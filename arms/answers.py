@@ -12,6 +12,8 @@ _UNCACHED = {
     "Expires": "Mon, 01 Jan 1990 00:00:00 GMT",
     "Pragma": "no-cache",
 }
+# A page that isolates itself (Cross-Origin-Embedder-Policy) would take the image for one that failed.
+_IMAGE = {**_UNCACHED, "Cross-Origin-Resource-Policy": "cross-origin"}
 _METHODS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type",
@@ -23,7 +25,7 @@ def gif(resp: falcon.asgi.Response) -> None:
     """Answer the GIF."""
     resp.data = GIF
     resp.content_type = "image/gif"
-    resp.set_headers(_UNCACHED)
+    resp.set_headers(_IMAGE)
 
 
 def words(resp: falcon.asgi.Response, text: str) -> None:
@@ -50,7 +52,7 @@ def limited(resp: falcon.asgi.Response, reason: str, seconds: int) -> None:
 
 def cors(resp: falcon.asgi.Response, origins: Origins, origin: str | None) -> None:
     """Say which pages may read the answer: any, or those that the site lists, with their cookies."""
-    resp.set_header("Access-Control-Expose-Headers", "X-Oceanus-Error")
+    resp.set_header("Access-Control-Expose-Headers", "X-Oceanus-Error, Retry-After")
     if not origins.allow:
         resp.set_header("Access-Control-Allow-Origin", "*")
         return

@@ -1,15 +1,20 @@
 """The application: every route of arms in one place."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import falcon.asgi
 
+from arms import files
 from arms.arrival import Request
 from arms.beacons import Gaze, Pierce, Pirate, Swallow
 from arms.collector import Collector
 from arms.lane import Lane
-from arms.probes import Backlog, Balancer, Health, Icon, Lengths, Metrics, Ready, Robots, Root, Static
+from arms.probes import Backlog, Balancer, Health, Icon, Lengths, Metrics, Ready, Robots, Root
+
+# What an endpoint of a site's own is, by the site's method.
+TRACKED: dict[str, type[Swallow] | type[Pirate]] = {"swallow": Swallow, "pirate": Pirate}
 
 
 class App(falcon.asgi.App[Request, falcon.asgi.Response]):
@@ -54,6 +59,7 @@ def create_app(
     delay_limit_rate: float = 2,
     gaze_connections: int = 1000,
     public_host: str = "",
+    static: Path = files.STATIC,
     multiprocess: bool = False,
     lifespan: Lifespan | None = None,
 ) -> App:
@@ -71,7 +77,13 @@ def create_app(
     app.add_route("/lb", Balancer(collector, store))
     app.add_route("/rstatus", Backlog(collector, pusher, delay_limit_rate))
     app.add_route("/metrics", Metrics(collector, multiprocess))
-    app.add_route("/static/{kind}/{name}", Static(public_host))
+    found = files.read(static)
+    app.add_route("/static/{kind}/{name}", files.Static(found, collector.sites, public_host))
     app.add_route("/robots.txt", Robots())
     app.add_route("/favicon.ico", Icon())
+    for path, file in files.elsewhere(collector.sites, found["js"]).items():
+        app.add_route(path, files.Served(file))
+    for site in collector.sites.values():
+        if site.tracker.endpoint:
+            app.add_route(site.tracker.endpoint, TRACKED[site.method](collector, site.name))
     return app

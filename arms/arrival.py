@@ -37,6 +37,17 @@ class Request(falcon.asgi.Request):
 
         super().__init__(scope | {"query_string": b""}, heard, first_event=first_event, options=options)
 
+    def add(self, name: str, value: str) -> None:
+        """Add a plain parameter to the query string, as if it had come with it."""
+        pair = f"{name}={value}".encode()
+        self.raw_query = self.raw_query + b"&" + pair if self.raw_query else pair
+        self._params[name] = value
+
+    def is_https(self) -> bool:
+        """Say whether the visitor speaks TLS, by the word of whoever is in front: it decides for that visitor alone."""
+        told: str = self.get_header("X-Forwarded-Proto", default=self.scheme)
+        return told.partition(",")[0].strip().lower() == "https"
+
     def texts(self) -> dict[str, str]:
         """Return all headers by small name, as text."""
         return {name.decode("latin-1"): header_text(value) for name, value in self._asgi_headers.items()}

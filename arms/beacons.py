@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import secrets
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -9,9 +11,19 @@ import falcon
 import falcon.asgi
 import orjson
 
-from arms import answers, metrics
+from arms import answers, metrics, privacy, visits
 from arms.arrival import BATCH_BYTES, BODY_BYTES, BodyCutError, BodyTooLargeError, Request
-from arms.bodies import BATCH_BEACONS, Parameters, TooManyError, batch, form, parameters_of, query, raw_beacon
+from arms.bodies import (
+    BATCH_BEACONS,
+    Parameters,
+    TooManyError,
+    Unreadable,
+    batch,
+    form,
+    parameters_of,
+    query,
+    raw_beacon,
+)
 from arms.collector import Collector
 from arms.gather import NotStoredError
 from arms.intake import Accepted, Outcome, Rejected
@@ -27,12 +39,16 @@ CHAIN = {"open": (2.0, "see"), "see": (4.0, "read"), "read": (4.0, "done")}
 
 
 class Route:
-    """What the beacon routes share: find the site, judge and store, answer, and never cache the answer."""
+    """What the beacon routes share: find the site, judge and store, answer, and never cache the answer.
+
+    At a path that names no site, `own` is the site; without it the first of the method.
+    """
 
     method: str
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, own: str | None = None) -> None:
         self._collector = collector
+        self._own = own
 
     async def on_head(self, req: Request, resp: Response, site: str | None = None) -> None:
         """Answer as a beacon would be answered; a HEAD is none, and stores nothing."""
@@ -45,7 +61,7 @@ class Route:
             answers.preflight(resp)
 
     def _site(self, req: Request, resp: Response, name: str | None) -> Site | None:
-        found = self._collector.site(self.method, name)
+        found = self._collector.site(self.method, name or self._own)
         if found is None:
             answers.words(resp, f"no {self.method} site of this name\n")
             resp.status = 404
@@ -71,6 +87,31 @@ class Route:
             resp.status = outcome.status
             resp.set_header("X-Oceanus-Error", outcome.error)
         return outcome
+
+    def _visit(
+        self, site: Site, req: Request, resp: Response, told: Sequence[tuple[str, Any]], unread: str = ""
+    ) -> str:
+        """Return a session for beacons that bring none; give the visitor a cookie where the site asks arms for it."""
+        headers = req.texts()
+        visit = visits.visit(
+            site,
+            [value for name, value in told if name == "sid"],
+            headers.get("cookie", ""),
+            secrets.token_hex(8),
+            objects=privacy.objects(site.privacy, headers, told) or privacy.may_object(site.privacy, unread),
+            is_https=req.is_https(),
+        )
+        if visit.cookie:
+            resp.append_header("Set-Cookie", visit.cookie)
+        return visit.sid
+
+    def _visit_by(self, site: Site, req: Request, resp: Response, parameters: Parameters) -> None:
+        """Do so for the only beacon of a request; its session goes into the query string, which is kept if it fails."""
+        if isinstance(parameters, ParameterError):
+            return
+        sid = self._visit(site, req, resp, parameters)
+        if site.has_sid and not any(name == "sid" for name, _ in parameters):
+            req.add("sid", sid)
 
     def _wants_debug(self, req: Request, parameters: Parameters) -> bool:
         if isinstance(parameters, ParameterError):
@@ -100,6 +141,8 @@ class Swallow(Route):
         found = self._site(req, resp, site)
         if not found:
             return
+        if found.tracker.cookie != "script":
+            self._visit_by(found, req, resp, query(req.raw_query))
         parameters = query(req.raw_query)
         outcome = await self._collect(found, req, resp, parameters)
         if outcome is None:
@@ -125,6 +168,8 @@ class Swallow(Route):
             answers.words(resp, f"a batch may have {BATCH_BEACONS} beacons\n")
             resp.status = 413
             return
+        if found.tracker.cookie != "script":
+            beacons = self._visited(found, req, resp, beacons)
         results = await asyncio.gather(*(self._one(found, req, beacon) for beacon in beacons))
         if results and all(result["status"] == 503 for result in results):
             answers.unavailable(resp)
@@ -136,6 +181,13 @@ class Swallow(Route):
             resp.status = 403
         resp.data = orjson.dumps({"results": results})
         resp.content_type = "application/json"
+
+    def _visited(self, site: Site, req: Request, resp: Response, beacons: list[Any]) -> list[Any]:
+        """Return the beacons with a session, and give the visitor a cookie, where the site wants that of arms."""
+        told = [pair for beacon in beacons if isinstance(beacon, dict) for pair in beacon.items()]
+        unread = "\n".join(beacon.line for beacon in beacons if isinstance(beacon, Unreadable))
+        sid = self._visit(site, req, resp, told, unread)
+        return visits.named(beacons, sid) if site.has_sid else beacons
 
     async def _one(self, site: Site, req: Request, beacon: Any) -> dict[str, Any]:
         text = raw_beacon(beacon)
@@ -218,13 +270,16 @@ class Pirate(Route):
 
     method = "pirate"
 
-    async def on_post(self, req: Request, resp: Response, site: str) -> None:
+    async def on_post(self, req: Request, resp: Response, site: str | None = None) -> None:
         """Take one form; answer an empty text."""
         found = self._site(req, resp, site)
         body = await self._body(req, resp) if found else None
         if not found or body is None:
             return
         parameters = form(req.raw_query, req.content_type or "", body)
+        if found.tracker.cookie != "script":
+            self._visit_by(found, req, resp, parameters)
+            parameters = form(req.raw_query, req.content_type or "", body)
         outcome = await self._collect(found, req, resp, parameters, body.decode(errors="backslashreplace"))
         if outcome is not None:
             answers.words(resp, "")

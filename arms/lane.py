@@ -41,8 +41,11 @@ class Lane:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        sites = [site for site in collector.sites.values() if site.method == "swallow" and not site.origins.enforce]
+        sites = [site for site in collector.sites.values() if _is_plain(site)]
         self._ways = {f"/swallow/{site.name}": _way(site, collector.plain(site)) for site in sites}
+        self._ways |= {
+            site.tracker.endpoint: self._ways[f"/swallow/{site.name}"] for site in sites if site.tracker.endpoint
+        }
         first = collector.sites.first("swallow")
         if first in sites:
             self._ways["/swallow"] = self._ways[f"/swallow/{first.name}"]
@@ -102,6 +105,11 @@ def plain_parameters(raw: bytes) -> dict[str, str] | None:
     except TypeError:
         return None
     return None if "\ufffd" in text or "\0" in text else read
+
+
+def _is_plain(site: Site) -> bool:
+    """Say whether neither the sender of a site's beacon has to be judged nor its session to be kept."""
+    return site.method == "swallow" and not site.origins.enforce and site.tracker.cookie == "script"
 
 
 def _way(site: Site, plain: Plain) -> Way:

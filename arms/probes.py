@@ -1,8 +1,7 @@
-"""The routes that are no beacons: probes, backlog, metrics, static files, robots and the icon."""
+"""The routes that are no beacons: probes, backlog, metrics, robots and the icon."""
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import falcon.asgi
@@ -16,14 +15,12 @@ from arms.journal import JournalFullError
 from oceanus.errors import SpoolError
 
 Response = falcon.asgi.Response
-STATIC = Path(__file__).with_name("static")
 WELCOME = """oceanus is running. Send a beacon:
 
     /swallow/SITE?oid=2&evt=pageview&sid=86895a04e5a59600&url=https%3A%2F%2Fshop.example%2F
 
 and look for its row: oceanus sql "SELECT * FROM SITE"
 """
-TYPES = {"js": "text/javascript", "html": "text/html", "css": "text/css"}
 
 
 class Ready(Protocol):
@@ -120,34 +117,6 @@ class Metrics(Probe):
             MultiProcessCollector(registry)
         resp.data = generate_latest(registry)
         resp.content_type = CONTENT_TYPE_LATEST
-
-
-class Static:
-    """/static/{js,html,css}/{name}: the tracker's files, with this collector's host written into them."""
-
-    def __init__(self, public_host: str, folder: Path = STATIC) -> None:
-        self._host = public_host
-        self._folder = folder
-
-    async def on_get(self, req: Request, resp: Response, kind: str, name: str) -> None:
-        """Answer the file, or 404."""
-        resp.set_header("Access-Control-Allow-Origin", "*")
-        file = self.find(kind, name)
-        if file is None:
-            answers.words(resp, "no such file\n")
-            resp.status = 404
-            return
-        host = self._host or re.sub(r"[^A-Za-z0-9.:\[\]-]", "", req.get_header("Host", default=""))
-        resp.text = file.read_text(encoding="utf-8").replace("{%oceanus_host%}", host)
-        resp.content_type = f"{TYPES[kind]}; charset=utf-8"
-        resp.set_header("Cache-Control", "public, max-age=3600")
-
-    def find(self, kind: str, name: str) -> Path | None:
-        """Return the file of this plain name, which stands where it seems to stand; None for all else."""
-        if kind not in TYPES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
-            return None
-        file = self._folder / kind / name
-        return file if file.is_file() and not file.is_symlink() else None
 
 
 class Root(Probe):

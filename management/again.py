@@ -113,7 +113,7 @@ def _unfit(kept: Kept, site: Site) -> str:
         return "its sender was refused, and what would prove it is not kept"
     if kept.cleaned:
         return "privacy has taken something out of it"
-    if kept.route.split("/")[1:2] != [site.method]:
+    if kept.route.split("/")[1:2] != [site.method] and kept.route != site.tracker.endpoint:
         return f"it was sent to {kept.route}, but {site.name} is a site of method {site.method}"
     return ""
 

@@ -22,6 +22,7 @@ from management.doctor_commands import command as doctor
 from management.failed_commands import failed
 from management.k8s_commands import group as k8s
 from management.migrate_commands import command as migrate
+from management.snippet_commands import command as snippet
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
@@ -295,4 +296,5 @@ oceanus.add_command(doctor)
 oceanus.add_command(failed)
 oceanus.add_command(migrate)
 oceanus.add_command(k8s)
+oceanus.add_command(snippet)
 oceanus.add_command(tail)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import orjson
 import pytest
 
+from arms import files
 from arms.app import create_app
 from arms.caps import Caps
 from arms.collector import Collector, Trust
@@ -75,7 +77,16 @@ class LoopbackClient(falcon.testing.TestClient):
 class Arms:
     """A collector with its spool and a client; `get` and `post` send what a browser would."""
 
-    def __init__(self, text: str, *, proxies: int = 0, limit: int = 100, gaze: int = 10, rates: Rates | None = None):
+    def __init__(
+        self,
+        text: str,
+        *,
+        proxies: int = 0,
+        limit: int = 100,
+        gaze: int = 10,
+        rates: Rates | None = None,
+        static: Path = files.STATIC,
+    ):
         self.spool = KeptSpool()
         self.now_us = 1_795_000_000_000_000
         self.seconds = 0.0
@@ -85,7 +96,7 @@ class Arms:
         caps = Caps({site.name: site.daily_cap for site in every.values() if site.daily_cap})
         limits = Limits(rates, caps, lambda: self.seconds) if rates is not None or caps.sites else None
         self.collector = Collector(every, lambda _: gather, Quota(limit), trust, device, lambda: self.now_us, limits)
-        app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze)
+        app = create_app(self.collector, self.spool, self.spool, gaze_connections=gaze, static=static)
         self.client = LoopbackClient(app)
 
     def get(self, path: str, query: str = "", **headers: str) -> falcon.testing.Result:
@@ -120,8 +131,16 @@ def sample(**changes: str) -> str:
 def make_arms() -> Callable[..., Arms]:
     """Make a collector of the sample sites, some of them changed."""
 
-    def make(*, proxies: int = 0, limit: int = 100, gaze: int = 10, rates: Rates | None = None, **changes: str) -> Arms:
-        return Arms(sample(**changes), proxies=proxies, limit=limit, gaze=gaze, rates=rates)
+    def make(
+        *,
+        proxies: int = 0,
+        limit: int = 100,
+        gaze: int = 10,
+        rates: Rates | None = None,
+        static: Path = files.STATIC,
+        **changes: str,
+    ) -> Arms:
+        return Arms(sample(**changes), proxies=proxies, limit=limit, gaze=gaze, rates=rates, static=static)
 
     return make
 

@@ -104,7 +104,7 @@ def test_a_bad_beacon_is_a_400_with_the_gif_and_a_failed_record(arms: Arms, quer
 
     assert (response.status_code, response.content) == (400, GIF)
     assert named in response.headers["x-oceanus-error"]
-    assert response.headers["access-control-expose-headers"] == "X-Oceanus-Error"
+    assert response.headers["access-control-expose-headers"] == "X-Oceanus-Error, Retry-After"
     assert arms.spool.records("bizocean") == []
     [failed] = arms.spool.records("bizocean", "failed")
     assert named in failed["reason"]
@@ -251,6 +251,36 @@ def test_too_many_beacons_or_bytes_are_a_413(arms: Arms) -> None:
     assert arms.post("/swallow/bizocean", b" " * (1024 * 1024 + 1)).status_code == 413
     assert arms.post("/pirate/movieform", b"a" * (64 * 1024 + 1)).status_code == 413
     assert arms.spool.pushes == []
+
+
+def test_a_script_of_a_listed_page_reads_what_became_of_each_beacon(make_arms: MakeArms) -> None:
+    arms, page = make_arms(bizocean=LISTED), {"Origin": "https://www.example.jp"}
+    asked = arms.client.simulate_options(
+        "/swallow/bizocean",
+        headers=page | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"},
+    )
+
+    answers = [
+        arms.post("/swallow/bizocean", orjson.dumps(GOOD) + b"\n{}", Content_Type=kind, **page)
+        for kind in ("text/plain;charset=UTF-8", "application/json")
+    ]
+    arms.spool.fall_silent()
+    failed = arms.post("/swallow/bizocean", orjson.dumps(GOOD), **page)
+
+    readable = {"access-control-allow-origin": "https://www.example.jp", "access-control-allow-credentials": "true"}
+    assert asked.status_code == 204
+    assert asked.headers["access-control-allow-headers"] == "Content-Type"
+    assert int(asked.headers["access-control-max-age"]) == 86400
+    for answer in (asked, *answers, failed):
+        assert answer.headers.items() >= readable.items()
+    assert [[result["status"] for result in answer.json["results"]] for answer in answers] == [[200, 400]] * 2
+    assert (failed.status_code, failed.headers["retry-after"]) == (503, "2")
+    assert failed.headers["access-control-expose-headers"] == "X-Oceanus-Error, Retry-After"
+
+
+def test_an_image_may_stand_on_a_page_that_isolates_itself(arms: Arms) -> None:
+    assert arms.swallow().headers["cross-origin-resource-policy"] == "cross-origin"
+    assert arms.swallow(sid=None).headers["cross-origin-resource-policy"] == "cross-origin"
 
 
 # --- /gaze

@@ -88,6 +88,9 @@ def test_a_plain_beacon_is_answered_and_stored_as_by_the_route(make_arms: Callab
 LISTED = '{method: swallow, shape: access, origins: {allow: ["https://www.example.com"]}}'
 ENFORCED = '{method: swallow, shape: access, origins: {allow: ["https://www.example.com"], enforce: true}}'
 
+KEPT = LISTED.replace("access,", "access, cookie_domain: example.com, tracker: {cookie: arms},")
+NOWHERE = "{method: swallow, shape: access, tracker: {cookie: none}}"
+
 
 @pytest.mark.parametrize(
     ("site", "request_"),
@@ -109,6 +112,8 @@ ENFORCED = '{method: swallow, shape: access, origins: {allow: ["https://www.exam
         ("", scope(query="oid=2")),
         (LISTED, scope(more=((b"origin", b"https://www.example.com"),))),
         (ENFORCED, scope()),
+        (KEPT, scope()),
+        (NOWHERE, scope()),
     ],
 )  # fmt: skip
 def test_whatever_is_not_plain_goes_the_frameworks_way(
@@ -117,6 +122,18 @@ def test_whatever_is_not_plain_goes_the_frameworks_way(
     changes = {"bizocean": site} if site else {}
 
     assert app_of(make_arms(**changes)).lane.judge(request_) is None
+
+
+def test_a_site_s_own_endpoint_is_in_the_lane_too(make_arms: Callable[..., Arms]) -> None:
+    own = "{method: swallow, shape: access, tracker: {endpoint: /x}}"
+    fast, slow = make_arms(bizpow=own), make_arms(bizpow=own)
+    assert app_of(fast).lane.judge(scope("/x"))
+
+    answers = ask(app_of(fast), scope("/x")), ask(by_framework(app_of(slow)), scope("/x"))
+
+    assert answers[0] == answers[1]
+    assert fast.spool.pushes == slow.spool.pushes
+    assert len(fast.spool.records("bizpow")) == 1
 
 
 def test_a_listed_origin_makes_no_difference_to_an_image(make_arms: Callable[..., Arms]) -> None:

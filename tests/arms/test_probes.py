@@ -1,12 +1,7 @@
 from collections.abc import Callable
-from pathlib import Path
 
-import falcon.asgi
-import falcon.testing
 import pytest
 
-from arms import probes
-from arms.arrival import Request
 from oceanus.errors import SpoolUnclearError
 
 from .conftest import Arms
@@ -56,23 +51,6 @@ def test_metrics_count_beacons_for_internal_addresses_only(make_arms: Callable[.
 @pytest.mark.parametrize("path", ["/robots.txt", "/favicon.ico"])
 def test_what_browsers_and_robots_ask_for_is_there(arms: Arms, path: str) -> None:
     assert arms.get(path).status_code == 200
-
-
-def test_static_files_are_served_with_the_host_written_in(tmp_path: Path) -> None:
-    folder = tmp_path / "js"
-    folder.mkdir()
-    (folder / "a.js").write_text("var host='{%oceanus_host%}';")
-    app = falcon.asgi.App(request_type=Request)
-    app.add_route("/static/{kind}/{name}", probes.Static("log.example.com", tmp_path))
-    client = falcon.testing.TestClient(app)
-
-    found = client.simulate_get("/static/js/a.js")
-
-    assert found.text == "var host='log.example.com';"
-    assert found.headers["access-control-allow-origin"] == "*"
-    assert client.simulate_get("/static/js/none.js").status_code == 404
-    assert client.simulate_get("/static/js/..%2f..%2fapp.py").status_code == 404
-    assert client.simulate_get("/static/py/a.js").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/hc", "/lb", "/rstatus", "/metrics", "/robots.txt", "/favicon.ico"])

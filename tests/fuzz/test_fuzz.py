@@ -5,13 +5,19 @@ from pathlib import Path
 
 import psutil
 
-from tests.arms.conftest import serve
+from tests.arms.conftest import sample, serve
 from tests.arms.serving import GOOD, Serve
 from tests.conftest import RedisProcess
 from tests.fuzz.fuzz import LONG, SHORT_SLACK_BYTES, SLACK_BYTES, attack, let_through
 from tests.fuzz.requests import Maker, document
 
 __all__ = ["serve"]
+# Two sites whose sessions arms has to do with.
+KEPT = (
+    "{method: swallow, shape: access, table: {form: daily}, tracker: {cookie: arms}, cookie_domain: shop.example,"
+    " origins: {allow: ['https://www.shop.example']}, privacy: {consent: uid}}"
+)
+NOWHERE = "{method: pirate, shape: form, tracker: {cookie: none}}"
 REQUESTS = int(os.environ.get("REQUESTS") or 3000)
 SEED = int(os.environ.get("SEED") or 1)
 
@@ -20,7 +26,9 @@ def test_hostile_requests_break_nothing_and_bring_nothing_in(
     serve: Serve, own_redis: RedisProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "journal").mkdir()
-    server = serve(own_redis, JOURNAL_DIR=str(tmp_path / "journal"), GAZE_CONNECTIONS="4", TRUST_TOKEN="a-token")
+    (tmp_path / "sites.yaml").write_text(sample(skj=KEPT, docreq=NOWHERE), encoding="utf-8")
+    told_to_arms = {"SITES_FILE": str(tmp_path / "sites.yaml"), "JOURNAL_DIR": str(tmp_path / "journal")}
+    server = serve(own_redis, **told_to_arms, GAZE_CONNECTIONS="4", TRUST_TOKEN="a-token")
     workers = psutil.Process(server.process.pid).children()
     assert server.swallow().status_code == 200
 

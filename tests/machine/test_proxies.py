@@ -28,13 +28,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from management import parts
-from oceanus.sites import SAMPLE
-from tests.arms.conftest import GOOD
+from tests.arms.conftest import GOOD, sample
 from tests.conftest import RedisProcess, absent, end, until, wait_for_port
 from tests.machine.test_units import MACHINE, settings
 
 VISITOR = "127.0.0.2"  # an address that is neither the proxy's nor arms'
 BEACON = f"/swallow/bizocean?{urlencode(GOOD)}"
+KEPT = (
+    "{method: swallow, shape: access, tracker: {cookie: arms}, cookie_domain: shop.example,"
+    " origins: {allow: ['https://www.shop.example']}}"
+)
 
 
 class Arms:
@@ -44,7 +47,8 @@ class Arms:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         (folder / "journal").mkdir()
-        own = {"SITES_FILE": str(SAMPLE), "JOURNAL_DIR": str(folder / "journal")}
+        (folder / "sites.yaml").write_text(sample(bizpow=KEPT), encoding="utf-8")
+        own = {"SITES_FILE": str(folder / "sites.yaml"), "JOURNAL_DIR": str(folder / "journal")}
         self._environ = settings() | own | redis.environ | {"LISTEN_FD": str(self.listener.fileno())}
         self.start()
 
@@ -158,6 +162,13 @@ def test_an_address_is_whom_the_proxy_saw_whatever_the_visitor_says(door: Door, 
         assert visitor.get(BEACON, headers=twice).status_code == 200
 
     assert [record["rad"] for record in stored(redis_server)] == [VISITOR] * (len(forged) + 1)
+
+
+def test_a_cookie_that_came_by_tls_is_for_tls_alone(door: Door) -> None:
+    with door.visitor() as visitor:
+        answer = visitor.get(f"/swallow/bizpow?{urlencode(GOOD)}", headers={"X-Forwarded-Proto": "http"})
+
+    assert answer.headers["set-cookie"].endswith("; SameSite=Lax; Secure")
 
 
 def test_what_is_for_neighbours_is_not_for_visitors(door: Door) -> None:

@@ -37,6 +37,7 @@ def run(tmp_path, monkeypatch):
         "failed list",
         "failed show",
         "failed retry",
+        "snippet",
         "k8s build",
         "k8s push",
         "k8s deploy",

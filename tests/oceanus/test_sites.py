@@ -90,6 +90,7 @@ def test_what_a_site_leaves_out_has_a_default():
     )
     assert shop.privacy == sites.Privacy(policy="keep", consent=None, mask=None)
     assert (shop.unknown, shop.alerts, shop.cookie_domain, shop.callers) == (None, False, None, "token")
+    assert shop.tracker == sites.Tracker(script="core", path=None, endpoint=None, cookie="script", redirect=())
     assert (shop.daily_cap, {field.policy_tag for field in shop.fields}) == (None, {""})
 
 
@@ -207,7 +208,91 @@ SITE_MISTAKES = {
     "alerts: often": ("", "alerts: 'often' must be true or false"),
     "daily_cap: 0": ("", "daily_cap: 0 must be a whole number of beacons, at least 1"),
     "callers: some": ("", "callers: 'some' is not known; choose one of token, any"),
+    'cookie_domain: "a.example; HttpOnly"': ("", "cookie_domain: 'a.example; HttpOnly' must be a domain such as"),
+    "tracker: /a.js": (", tracker", "must be a mapping (key: value), not '/a.js'"),
+    "tracker: {src: /a.js}": (", tracker", "'src' is not known here; known: cookie, endpoint, path, redirect, script"),
+    "tracker: {path: a.js}": (", tracker", "path: 'a.js' must be a path such as /a/b.js: letters, digits,"),
+    "tracker: {path: /a}": (", tracker", "path: '/a' must be a path such as /a/b.js"),
+    "tracker: {path: /a//b.js}": (", tracker", "path: '/a//b.js' must be a path such as /a/b.js"),
+    "tracker: {path: /a/../b.js}": (", tracker", "path: '/a/../b.js' must be a path such as /a/b.js"),
+    "tracker: {path: '/{a}.js'}": (", tracker", "path: '/{a}.js' must be a path such as /a/b.js"),
+    "tracker: {path: /static/js/a.js}": (", tracker", "path: '/static/js/a.js' must be a path such as /a/b.js"),
+    "tracker: {endpoint: /}": (", tracker", "endpoint: '/' must be a path such as /x"),
+    "tracker: {endpoint: /x/}": (", tracker", "endpoint: '/x/' must be a path such as /x"),
+    "tracker: {endpoint: /metrics}": (", tracker", "endpoint: '/metrics' must be a path such as /x"),
+    "tracker: {path: /a.js, endpoint: /a.js}": (", tracker", "endpoint: /a.js is that of the swallow core"),
+    "tracker: {script: okeanides.js}": (", tracker", "script: 'okeanides.js' is not known; choose one of core, full"),
+    "tracker: {cookie: server}": (", tracker", "cookie: 'server' is not known; choose one of script, arms, none"),
+    "tracker: {cookie: arms}, cookie_domain: a.example, origins: {allow: ['https://a.example']}": (
+        ", tracker",
+        "cookie: arms needs a field sid in the shape",
+    ),
+    "tracker: {redirect: ['shop.example:8080']}": (", tracker", "redirect: must be a list of hosts such as"),
+    "tracker: {redirect: shop.example}": (", tracker", "redirect: must be a list of hosts such as www.shop.example"),
+    "tracker: {redirect: ['https://shop.example']}": (", tracker", "redirect: must be a list of hosts such as"),
 }
+
+
+def test_a_cookie_of_arms_needs_a_domain_and_pages_that_share_it():
+    shapes = SHAPES.replace("      oid:", "      sid: {from: query}\n      oid:")
+
+    found = mistakes(f"{shapes}\nsites:\n  shop: {{method: swallow, shape: short, tracker: {{cookie: arms}}}}")
+
+    assert [line.removeprefix("my.yaml: site shop, tracker: cookie: arms needs the site's ") for line in found] == [
+        "cookie_domain: pages and arms share the cookie by it",
+        "origins, allow: browsers send cookies to who lists the page",
+    ]
+
+
+@pytest.mark.parametrize("method", ["gaze", "pierce"])
+def test_a_tracker_is_for_sites_to_which_a_script_sends(method):
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: {method}, shape: short, tracker: {{endpoint: /x}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: is for sites of method swallow and pirate, whose beacons a script sends"
+    ]
+
+
+def test_redirects_are_for_sites_to_which_the_page_sends():
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: pirate, shape: short, tracker: {{redirect: [a.example]}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: redirect: is for sites of method swallow, to which redirect.html sends"
+    ]
+
+
+def test_there_is_one_script_for_forms():
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: pirate, shape: short, tracker: {{script: full}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: script: full is for sites of method swallow; there is one script for forms"
+    ]
+
+
+def test_a_redirect_s_host_is_written_as_browsers_write_it():
+    shop = sites.parse(with_site("tracker: {redirect: [Shop.example, .shop.example, 127.0.0.1]}"))["shop"]
+
+    assert shop.tracker.redirect == ("shop.example", ".shop.example", "127.0.0.1")
+
+
+def test_sites_may_share_a_script_s_path_but_no_endpoint():
+    tracked = "  {}: {{method: {}, shape: short, tracker: {{path: /a/b.js, endpoint: {}}}}}\n"
+    one, two = tracked.format("one", "swallow", "/x"), tracked.format("two", "swallow", "/y")
+
+    loaded = sites.parse(f"{SHAPES}\nsites:\n{one}{two}")
+
+    assert loaded["two"].tracker == sites.Tracker(
+        script="core", path="/a/b.js", endpoint="/y", cookie="script", redirect=()
+    )
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('/y', '/x')}") == [
+        "my.yaml: site two, tracker: endpoint: /x is site one's endpoint: give it another path"
+    ]
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('swallow', 'pirate')}") == [
+        "my.yaml: site one, tracker: path: /a/b.js is that of the pirate core script: give it another path"
+    ]
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('path', 'script: full, path')}") == [
+        "my.yaml: site one, tracker: path: /a/b.js is that of the swallow full script: give it another path"
+    ]
 
 
 @pytest.mark.parametrize("body", SITE_MISTAKES)
@@ -304,6 +389,7 @@ WORDS = sorted(
         "schema",
     }
     | {"coerce", "default", "check_with", "allowed", "anyof", "device:dt", "mask", "policy", "form", "short", "shop"}
+    | {"tracker", "path", "endpoint", "cookie", "redirect", "arms", "/x.js"}
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS)
 KEYS = st.sampled_from(WORDS) | st.integers() | st.none() | st.text(max_size=3)
