@@ -29,8 +29,8 @@ def test_hostile_requests_break_nothing_and_bring_nothing_in(
     (tmp_path / "sites.yaml").write_text(sample(skj=KEPT, docreq=NOWHERE), encoding="utf-8")
     told_to_arms = {"SITES_FILE": str(tmp_path / "sites.yaml"), "JOURNAL_DIR": str(tmp_path / "journal")}
     server = serve(own_redis, **told_to_arms, GAZE_CONNECTIONS="4", TRUST_TOKEN="a-token")
-    workers = psutil.Process(server.process.pid).children()
     assert server.swallow().status_code == 200
+    workers = psutil.Process(server.process.pid).children()
 
     told = attack(server, Maker(SEED, document()), REQUESTS)
     good = server.swallow(uid="the-good-one")
