@@ -35,10 +35,10 @@ def counts(kind: str, counted: Iterable[Record]) -> list[Count]:
     """Return a line for each minute of these records."""
     minutes: dict[str, list[int]] = defaultdict(list)
     for record in counted:
-        minutes[records.minute(record["dt"])].append(records.digest(record["eid"]))
+        minutes[record["dt"][:16]].append(records.digest(record["eid"]))
     return [
-        Count(minute=minute, kind=kind, records=len(digests), digest=sum(digests))
-        for minute, digests in minutes.items()
+        Count(minute=records.minute(text), kind=kind, records=len(digests), digest=sum(digests))
+        for text, digests in minutes.items()
     ]
 
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -24,6 +25,7 @@ INTERNAL = ("v", "received")  # members that are no columns
 _EID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 
 Record = dict[str, Any]
 
@@ -63,6 +65,14 @@ def received(record: Record, key: str = "eid") -> int:
     return int(record["received"]) if is_named(record[key]) else received_us(record[key])
 
 
+def receipts(decoded: Sequence[Record], key: str = "eid") -> list[int]:
+    """Return when each of some records was received, as `received` does, but to the millisecond."""
+    ids = [one[key] for one in decoded]
+    if any(eid[14] == "8" for eid in ids):
+        return [received(one, key) // 1000 * 1000 for one in decoded]
+    return [int(eid[:8] + eid[9:13], 16) * 1000 for eid in ids]
+
+
 def is_id(text: str) -> bool:
     """Say whether a text is an id of ours: an event's, or a failed record's."""
     return _EID.fullmatch(text) is not None
@@ -92,7 +102,9 @@ def _second(second: int) -> str:
 
 def time_us(text: str) -> int:
     """Return the microseconds since 1970 of such a text; raises ValueError."""
-    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    parsed = datetime.fromisoformat(text)
+    since = (parsed if parsed.tzinfo is None else parsed.replace(tzinfo=None)) - _NAIVE_EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def given_time_us(text: str) -> int:
@@ -150,6 +162,34 @@ def decode(raw: bytes, key: str = "eid") -> Record:
     if not _is_time(record.get("dt")):
         raise NotARecordError("has no time (dt)")
     return record
+
+
+def decode_plain(texts: Sequence[bytes], key: str = "eid") -> list[Record] | None:
+    """Return the records in some texts, as `decode` would; None where one is not plainly good, or there is none.
+
+    What is asked of all at once takes a third of the time; `decode` then says what is wrong, and of which.
+    """
+    try:
+        found = list(map(orjson.loads, texts))
+        if set(map(type, found)) != {dict} or not _are_plain(found, key):
+            return None
+        for one in found:
+            datetime.fromisoformat(one["dt"])
+    except ValueError:  # orjson's own is one
+        return None
+    return found
+
+
+def _are_plain(found: Sequence[Record], key: str) -> bool:
+    versions: list[Any] = [one.get("v") for one in found]
+    ids: list[Any] = [one.get(key) for one in found]
+    times: list[Any] = [one.get("dt") for one in found]
+    if set(map(type, versions)) != {int} or set(versions) != {FORMAT} or set(map(type, ids + times)) != {str}:
+        return False
+    if not (all(map(_EID.fullmatch, ids)) and all(map(_TIME.fullmatch, times))):
+        return False
+    named = [one for one, eid in zip(found, ids, strict=True) if eid[14] == "8"]
+    return all(type(one.get("received")) is int for one in named)
 
 
 def _is_time(value: object) -> bool:

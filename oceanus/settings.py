@@ -15,6 +15,7 @@ from typing import Any, Literal
 from oceanus.errors import MisconfiguredError
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+APPEND_BYTES, LOCAL_APPEND_BYTES = 8_000_000, 3_670_016
 Network = IPv4Network | IPv6Network
 
 IGNORED = (
@@ -303,13 +304,23 @@ class R2bqSettings:
     )
     port: int = var("PORT", "8081", port, "port of /metrics and /hc")
     max_append_bytes: int = var(
-        "MAX_APPEND_BYTES", "3000000", positive, "largest append; a local BigQuery ends at 4 MiB"
+        "MAX_APPEND_BYTES", "0", natural, "largest append; 0: 8 MB, or the 3.5 MiB that a local BigQuery takes"
     )
-    max_open_appends: int = var("MAX_OPEN_APPENDS", "6", positive, "sites written at the same time")
+    max_open_appends: int = var(
+        "MAX_OPEN_APPENDS", "6", positive, "sites written at the same time; each takes ten times its append as memory"
+    )
     verify: bool = var(
         "VERIFY", "0", switch, "1: look every record up before it is written, after an older Redis was restored"
     )
     grace_seconds: int = var("GRACE_SECONDS", "25", positive, "time to finish after SIGTERM")
+
+    @property
+    def append_bytes(self) -> int:
+        """Return how many bytes of records go into one append at most.
+
+        BigQuery takes requests of 10 MB and more, the local one messages of 4 MiB: cloud.google.com/bigquery/quotas.
+        """
+        return self.max_append_bytes or (LOCAL_APPEND_BYTES if self.warehouse.emulator else APPEND_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

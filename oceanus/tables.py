@@ -3,9 +3,10 @@
 r2bq makes missing day tables from the same plan by which table_manager makes all others.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -47,6 +48,10 @@ class Table:
     cluster: tuple[str, ...] = ()
     expiry_days: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    known: frozenset[str] = field(init=False, compare=False, repr=False)  # what a record may have as members
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", frozenset(column.name for column in self.columns).union(INTERNAL))
 
     @property
     def dataset(self) -> str:
@@ -154,10 +159,31 @@ def row(table: Table, record: Record) -> Row:
     return values
 
 
+def plain_rows(table: Table, decoded: Sequence[Record]) -> list[Row] | None:
+    """Turn records into their rows, in place, as `row` would; None where one of them needs `row` or `undeclared`.
+
+    What is asked of all at once, by column or of all values, takes a third of the time. Members that are None stay,
+    and count as missing.
+    """
+    if not table.known.issuperset(set().union(*decoded)):
+        return None
+    for name in INTERNAL:
+        for record in decoded:
+            record.pop(name, None)
+    if not _are_plain(table, decoded):
+        return None
+    try:
+        for column in table.columns:
+            if column.type in _PREPARED:
+                _PREPARED[column.type](column.name, decoded)
+    except (ValueError, NotARecordError):
+        return None
+    return list(decoded)
+
+
 def undeclared(table: Table, record: Record) -> set[str]:
     """Return the members of a record that have no column in `table`: of a release or a sites.yaml that is not ours."""
-    columns = {column.name for column in table.columns}
-    return {name for name, value in record.items() if value is not None and name not in columns.union(INTERNAL)}
+    return {name for name, value in record.items() if value is not None and name not in table.known}
 
 
 def _columns(site: Site) -> tuple[Column, ...]:
@@ -226,3 +252,44 @@ _VALUES: dict[str, Callable[[str, object], object]] = {
     "BOOL": _exactly(bool),
 }
 TYPES = frozenset(_VALUES)
+
+
+def _are_plain(table: Table, decoded: Sequence[Record]) -> bool:
+    """Say whether every value is of the type that its column mostly has; nearly all values are texts."""
+    odd = set(map(type, chain.from_iterable(map(dict.values, decoded)))) - _TEXT
+    asked = [column for column in table.columns if odd or _PLAIN[column.type] is not _TEXT]
+    return all({type(record.get(one.name)) for record in decoded} <= _PLAIN[one.type] for one in asked)
+
+
+def _in_micros(name: str, decoded: Sequence[Record]) -> None:
+    for record in decoded:
+        value = record.get(name)
+        if value is not None:
+            record[name] = time_us(value)
+
+
+def _judged(take: Callable[[str, object], object]) -> Callable[[str, Sequence[Record]], None]:
+    """Return what raises NotARecordError for a wrong value; one that comes often is looked at once."""
+
+    def judge(name: str, decoded: Sequence[Record]) -> None:
+        for value in {record.get(name) for record in decoded} - {None}:
+            take(name, value)
+
+    return judge
+
+
+_TEXT: frozenset[type] = frozenset({str, type(None)})
+_PLAIN: dict[str, frozenset[type]] = {
+    "STRING": _TEXT,
+    "TIMESTAMP": _TEXT,
+    "JSON": _TEXT,
+    "INT64": frozenset({int, type(None)}),
+    "FLOAT64": frozenset({int, float, type(None)}),
+    "BOOL": frozenset({bool, type(None)}),
+}
+# How all values of a column are made for the Storage Write API, where more than their type is to be looked at.
+_PREPARED: dict[str, Callable[[str, Sequence[Record]], None]] = {
+    "TIMESTAMP": _in_micros,
+    "JSON": _judged(_json),
+    "INT64": _judged(_integer),
+}

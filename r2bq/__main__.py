@@ -79,7 +79,7 @@ def build(read: R2bqSettings) -> list[Crew]:
                 parts,
                 new_writer=new_writer,
                 patience=patience,
-                max_bytes=read.max_append_bytes,
+                max_bytes=read.append_bytes,
                 verify=read.verify,
                 elsewhere=others,
             )

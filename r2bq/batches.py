@@ -20,16 +20,19 @@ KEEP, BACK, TRIED, ASIDE, FAILED, LANDED, REPEATED = "k", "b", "t", "w", "f", "l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A claim, read: a flag for each row, and for those that are kept their records and rows, in the claim's order.
+    """A claim, read: a flag for each row, and the rows of those that are kept, in the claim's order.
 
-    `undeclared` are members of kept records for which the table has no column: their rows are not complete. `newer`
-    says what is wrong with a row that a newer release wrote, if there is one.
+    `received_us` is when each of the kept was received, to the millisecond; `settled` what the ledger will count of
+    them, `counts` what it counts of the failed. `undeclared` are members of kept records for which the table has no
+    column: their rows are not complete. `newer` says what is wrong with a row that a newer release wrote, if there is
+    one.
     """
 
     table: Table
     flags: str
-    records: list[Record]
     rows: list[Row]
+    received_us: list[int]
+    settled: list[Count] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
     undeclared: frozenset[str] = frozenset()
@@ -74,6 +77,9 @@ def read(
     """
     if not raw_rows:
         return None
+    plain = _plain(raw_rows, table_of, key, max_bytes, aside)
+    if plain is not None:
+        return plain
     cells = [_read(raw, table_of, key, strict) for raw in raw_rows]
     away = {cell.table.path for cell in cells if cell.table is not None and aside(cell.table.path)}
     good = [cell for cell in cells if cell.table is not None and cell.table.path not in away]
@@ -81,11 +87,13 @@ def read(
     flags = _flags(cells, table, max_bytes, away, newer)
     bad = [cell for cell, flag in zip(cells, flags, strict=True) if flag == FAILED]
     kept = [cell for cell, flag in zip(cells, flags, strict=True) if flag == KEEP]
+    found = [cell.record for cell in kept if cell.record is not None]
     return Batch(
         table=table or Table(path="", columns=(), description=""),
         flags=flags,
-        records=[cell.record for cell in kept if cell.record is not None],
         rows=[cell.row for cell in kept if cell.row is not None],
+        received_us=records.receipts(found, key),
+        settled=counts(ledger.SETTLED, found) if key == "eid" else [],
         undeclared=frozenset(
             name for cell in kept if cell.table and cell.record for name in tables.undeclared(cell.table, cell.record)
         ),
@@ -113,6 +121,37 @@ def refused(site: str, raw: bytes, record: Record | None, reason: str, now_us: i
 def flags_of(total: int, marked: Mapping[int, object] | set[int], mark: str, others: str) -> str:
     """Return `total` flags: `mark` at the places that are marked, `others` elsewhere."""
     return "".join(mark if place in marked else others for place in range(total))
+
+
+def _plain(
+    raw_rows: Sequence[bytes],
+    table_of: Callable[[Record], Table],
+    key: str,
+    max_bytes: int,
+    aside: Callable[[str], bool],
+) -> Batch | None:
+    """Return the batch of a claim whose rows are all kept, and plainly good; None for any other.
+
+    A table follows from the day of a record's dt, so that it is asked for once for each day.
+    """
+    if sum(map(len, raw_rows)) > max_bytes and len(raw_rows) > 1:
+        return None
+    found = records.decode_plain(raw_rows, key)
+    if found is None:
+        return None
+    table, *others = {table.path: table for table in map(table_of, _one_a_day(found))}.values()
+    if others or aside(table.path):
+        return None
+    received_us = records.receipts(found, key)
+    settled = counts(ledger.SETTLED, found) if key == "eid" else []
+    rows = tables.plain_rows(table, found)  # they are no records any more
+    if rows is None:
+        return None
+    return Batch(table=table, flags=KEEP * len(rows), rows=rows, received_us=received_us, settled=settled)
+
+
+def _one_a_day(found: Sequence[Record]) -> list[Record]:
+    return list({record["dt"][:10]: record for record in found}.values())
 
 
 def _flags(cells: list[_Read], table: Table | None, max_bytes: int, away: set[str], newer: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
-from oceanus import ledger, spool
+from oceanus import ledger, records, spool
 from oceanus.errors import (
     ClaimChangedError,
     NotOurTurnError,
@@ -216,11 +216,11 @@ class Drain:
             self._bigquery.ask(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
 
     def _settle(self, holder: Holder, claim: Claim, batch: Batch) -> None:
-        self._redis.settle(holder, claim.token, self._counts(ledger.SETTLED, batch.records))
+        self._redis.settle(holder, claim.token, batch.settled)
         self.holds = False
         self._passed[claim.table] = self._used[claim.stream] = self._clock()
         self._troubles.over(claim.table)
-        metrics.written(self.source.site.name, self.source.list, batch.records, self.source.key)
+        metrics.written(self.source.site.name, self.source.list, batch.received_us, self._now_us())
 
     def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError, first: bool) -> None:
         """Move the rows that BigQuery named to the failed records; the others stay assigned, to the same offset.
@@ -238,8 +238,9 @@ class Drain:
             self._recover(holder, claim)
             return
         marked = [place for place, flag in enumerate(flags) if flag == FAILED]
-        failed = [self._refused(claim.rows[place], batch.records[place], bad[place]) for place in marked]
-        counted = self._counts(ledger.FAILED, [batch.records[place] for place in marked])
+        found = {place: records.decode(claim.rows[place], self.source.key) for place in marked}
+        failed = [self._refused(claim.rows[place], one, bad[place]) for place, one in found.items()]
+        counted = self._counts(ledger.FAILED, list(found.values()))
         self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
         metrics.FAILED.labels(self.source.site.name).inc(len(marked))
         log.warning("%s: %d of %d rows refused: %s", self.source, len(bad), total, refusal)
@@ -301,8 +302,9 @@ class Drain:
                 return claim, None
         if claim.tries >= FATAL and self.source.is_counted:
             reason = f"r2bq: {claim.tries} writers have ended while they wrote it"
-            failed = [self._refused(claim.rows[0], batch.records[0], reason)]
-            counted = self._counts(ledger.FAILED, batch.records[:1])
+            found = records.decode(claim.rows[0], self.source.key)
+            failed = [self._refused(claim.rows[0], found, reason)]
+            counted = self._counts(ledger.FAILED, [found])
             self._redis.sort(holder, claim.token, FAILED, failed=failed, counts=counted)
             log.error("%s: a record is set aside: %s", self.source, reason)
             return claim, None

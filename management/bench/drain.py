@@ -99,7 +99,7 @@ class Bench:
         return found, local.differences(self._spool, rows * pairs)
 
     def _pair(self, local: Local, rows: int, is_bare_first: bool) -> Pair:
-        max_bytes = settings.read(R2bqSettings, self._rig.environ | dict(local.where)).max_append_bytes
+        max_bytes = settings.read(R2bqSettings, self._rig.environ | dict(local.where)).append_bytes
         pushes = beacons.pushes(self._sites[LOCAL_SITE], rows, _now_us())
         requests = local.requests((text for push in pushes for text in push.records), max_bytes)
         bare = self._bare(local, requests, rows) if is_bare_first else 0.0

@@ -86,14 +86,11 @@ class Writer:
     def request(self, table: Table, stream: str, offset: int, rows: Sequence[Row]) -> types.AppendRowsRequest:
         """Return what an append sends."""
         form = self._formats.get(table.columns) or self._formats.setdefault(table.columns, _Format(table.columns))
-        return types.AppendRowsRequest(
-            write_stream=stream,
-            offset=offset,
-            proto_rows=types.AppendRowsRequest.ProtoData(
-                writer_schema=types.ProtoSchema(proto_descriptor=form.descriptor),
-                rows=types.ProtoRows(serialized_rows=[form.encode(row) for row in rows]),
-            ),
-        )
+        request = types.AppendRowsRequest(write_stream=stream, offset=offset)
+        sent = types.AppendRowsRequest.pb(request).proto_rows
+        sent.writer_schema.proto_descriptor.CopyFrom(form.descriptor)
+        sent.rows.MergeFromString(form.encode(rows))
+        return request
 
     def _judge(self, answer: types.AppendRowsResponse | None) -> None:
         if answer is None:
@@ -105,7 +102,12 @@ class Writer:
 
 
 class _Format:
-    """How rows of some columns are written as protocol buffers."""
+    """How rows of some columns are written as protocol buffers.
+
+    A message whose field 1 repeats a message is, on the wire, one whose field 1 repeats its bytes: so all rows of an
+    append are made and written in one call, as the ProtoRows that BigQuery asks for (protobuf.dev/programming-guides/
+    encoding, length-delimited records).
+    """
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         file = descriptor_pb2.FileDescriptorProto(name="row.proto", package="oceanus")
@@ -113,9 +115,12 @@ class _Format:
         for number, column in enumerate(columns, 1):
             label = _FIELD.LABEL_OPTIONAL
             self.descriptor.field.add(name=column.name, number=number, type=_WIRE[column.type], label=label)
+        rows = file.message_type.add(name="Rows").field
+        rows.add(name="rows", number=1, type=_FIELD.TYPE_MESSAGE, type_name=".oceanus.Row", label=_FIELD.LABEL_REPEATED)
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
-        self._message: type[Message] = message_factory.GetMessageClass(pool.FindMessageTypeByName("oceanus.Row"))
+        self._rows: type[Message] = message_factory.GetMessageClass(pool.FindMessageTypeByName("oceanus.Rows"))
 
-    def encode(self, row: Row) -> bytes:
-        return self._message(**row).SerializeToString()
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Return ProtoRows of these rows."""
+        return self._rows(rows=rows).SerializeToString()

@@ -168,7 +168,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="claim-adds",
-        changes={"CLAIM": {"if redis.call('HEXISTS', KEYS[4], 'n') == 0 then": "if true then"}},
+        changes={"CLAIM": {"redis.call('HEXISTS', KEYS[4], 'n') == 0 and (is_empty or ARGV[4] == '0')": "true"}},
     ),
     Mutation(
         name="one-token",

@@ -211,3 +211,43 @@ def test_a_record_without_a_name_was_received_when_its_id_was_made():
     eid = records.mint(1_795_342_020_000_000)
 
     assert records.received({"eid": eid}) == records.received_us(eid)
+
+
+NAMED = RECORD | {"eid": records.named("shop", "a" * 32), "received": 1_764_000_000_123_456}
+ODD = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text() | st.lists(st.just(1))
+CHANGED = st.builds(
+    lambda whole, name, value: whole | {name: value},
+    st.sampled_from((RECORD, NAMED)),
+    st.sampled_from(("v", "eid", "dt", "received", "oid", "url")),
+    ODD | st.sampled_from((1, 2, True, 1.0, "2026-11-31 10:00:00", "2026-11-22", RECORD["eid"], NAMED["eid"] + "\n")),
+)
+TEXTS = st.sampled_from((RECORD, NAMED)).map(orjson.dumps)
+ODD_TEXTS = (
+    CHANGED.map(orjson.dumps) | st.binary(max_size=8) | st.sampled_from((b"", b"{}", b"[1", b"2]", b"1", b"{}{}"))
+)
+
+
+@given(st.lists(TEXTS, max_size=3), st.lists(TEXTS | ODD_TEXTS, max_size=3))
+@example([b"[1"], [b"2]"])
+def test_texts_that_are_read_together_are_what_they_are_one_by_one(good, others):
+    texts = good + others
+    try:
+        alone = [records.decode(text) for text in texts]
+    except NotARecordError:
+        alone = []
+
+    assert records.decode_plain(texts) == (alone or None)
+
+
+def test_failed_records_are_read_together_by_their_own_ids():
+    failed = {"v": 1, "fid": records.mint(7), "dt": RECORD["dt"], "eid": None}
+
+    assert records.decode_plain([orjson.dumps(failed)], "fid") == [failed]
+    assert records.decode_plain([orjson.dumps(failed)]) is None
+
+
+@given(
+    st.lists(st.sampled_from((RECORD, NAMED)) | MICROS.map(lambda micros: {"eid": records.mint(micros)}), max_size=5)
+)
+def test_records_are_told_together_when_they_were_received_to_the_millisecond(found):
+    assert records.receipts(found) == [records.received(one) // 1000 * 1000 for one in found]

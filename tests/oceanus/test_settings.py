@@ -44,6 +44,18 @@ def test_the_original_s_defaults_live_on():
     assert keeper.interval_seconds == 30.0
 
 
+@pytest.mark.parametrize(
+    ("environ", "append_bytes"),
+    [
+        ({}, 8_000_000),
+        ({"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9050"}, 3_670_016),
+        ({"MAX_APPEND_BYTES": "1000"}, 1000),
+    ],
+)
+def test_an_append_is_as_large_as_its_bigquery_takes_unless_it_is_said(environ, append_bytes):
+    assert settings.read(settings.R2bqSettings, NEEDED | environ).append_bytes == append_bytes
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_variable_is_one_line_that_names_it(name):
     environ = {key: value for key, value in NEEDED.items() if key != name}

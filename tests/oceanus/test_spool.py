@@ -1195,6 +1195,40 @@ def test_a_full_redis_is_drained_all_the_same(walk, spool, look_inside):
     }
 
 
+def test_a_full_redis_gives_many_records_at_once_all_the_same(spool, look_inside):
+    fill(look_inside, 1, CHUNK_ROWS + 2)
+    spool.register(MINE)
+    with configured(look_inside, "maxmemory", 1):
+        claim = spool.claim(MINE, PLENTY, PLENTY)
+
+    assert claim.rows == texts(1, CHUNK_ROWS + 2)[::-1]
+    assert rows_of(look_inside, "queue") == []
+
+
+def test_a_file_that_ends_within_a_claim_of_many_records_has_each_of_them_once(own_redis):
+    client = own_redis.client()
+    fill(client, 1, CHUNK_ROWS + 5)
+    spool = Spool(connect(own_redis.settings))
+    spool.register(MINE)
+    [file] = own_redis.folder.glob("appendonlydir/*.incr.aof")
+    begun = file.stat().st_size
+    spool.claim(MINE, CHUNK_ROWS + 1, PLENTY)
+    own_redis.kill()
+    whole = file.read_bytes()
+
+    found = []
+    for cut in (*range(begun, len(whole), (len(whole) - begun) // 5), len(whole)):
+        file.write_bytes(whole[:cut])
+        own_redis.start()
+        found.append((rows_of(client, "claim:w1"), rows_of(client, "queue")))
+        own_redis.kill()
+
+    every = texts(1, CHUNK_ROWS + 5)[::-1]
+    assert found[-1] == (every[4:], every[:4])
+    assert found[:-1] == [([], every)] * (len(found) - 1)
+    own_redis.start()
+
+
 # --- any order of calls
 
 

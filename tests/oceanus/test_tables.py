@@ -209,3 +209,67 @@ def test_a_row_loses_no_value_but_those_it_names_or_the_record_is_refused(fields
 
     assert names == {"dt", "eid"} | given_names
     assert refused.partition(":")[0] in given_names | {""}
+
+
+PLAIN = {
+    "dt": st.sampled_from((DT, "2026-11-22 10:00:00")),
+    "text": st.none() | st.text(),
+    "jsn": st.none() | st.sampled_from(('{"a":[1.5,"x"]}', "1", "null", '"\\u0000"')),
+    "count": st.none() | st.integers(-(2**63), 2**63 - 1),
+    "price": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**64 - 1),
+    "paid": st.none() | st.booleans(),
+    "eid": st.just(EID),
+}
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text()
+    | st.lists(st.integers(), max_size=2)
+    | st.sampled_from((DT, "2026-11-22", "2026-11-22T10:00:00+01:00", "{", "[1e999]", "[" * 600 + "]" * 600, {"a": 1}))
+)
+GOOD = st.fixed_dictionaries({"v": st.just(1)}, optional=PLAIN | {"received": st.integers(0)})
+MIXED = st.fixed_dictionaries({"v": st.just(1)}, optional=dict.fromkeys([*PLAIN, "received", "more"], ODD))
+
+
+def rows_one_by_one(found):
+    """Return what `row` and `undeclared` make of each record; None where one is refused or not complete."""
+    if any(tables.undeclared(TYPED, one) for one in found):
+        return None
+    try:
+        return [tables.row(TYPED, one) for one in found]
+    except NotARecordError:
+        return None
+
+
+def without_none(rows):
+    """Return rows without the members that count as missing."""
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+@given(st.lists(GOOD | MIXED, max_size=4))
+def test_rows_that_are_made_together_are_what_they_are_one_by_one(found):
+    alone = rows_one_by_one(found)
+
+    together = tables.plain_rows(TYPED, found)
+
+    if together is not None:
+        assert without_none(together) == alone
+
+
+@given(st.lists(GOOD, max_size=4))
+def test_rows_of_plain_values_are_made_together(found):
+    alone = rows_one_by_one(found)
+
+    assert without_none(tables.plain_rows(TYPED, found)) == alone
+
+
+def test_a_value_that_comes_often_is_looked_at_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tables.orjson, "loads", seen.append)
+
+    rows = tables.plain_rows(TYPED, [record(jsn='{"a":1}') for _ in range(100)])
+
+    assert len(rows) == 100
+    assert seen == ['{"a":1}']

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oceanus import records, tables
+from oceanus.ledger import Count, counts
 from oceanus.records import Failed
-from oceanus.spool import Count
 from oceanus.tables import Column, Naming, Table
 from r2bq import batches
 
@@ -78,9 +78,11 @@ def test_what_is_kept_is_of_one_table_and_within_the_bytes_and_in_order(rows, ma
     batch = read(rows, max_bytes)
 
     kept = [text for text, flag in zip(rows, batch.flags, strict=True) if flag == "k"]
-    assert batch.records == [records.decode(text) for text in kept]
-    assert batch.rows == [tables.row(batch.table, record) for record in batch.records]
-    assert all(table_of(record) == batch.table for record in batch.records)
+    found = [records.decode(text) for text in kept]
+    assert batch.rows == [tables.row(batch.table, record) for record in found]
+    assert batch.received_us == records.receipts(found)
+    assert batch.settled == counts("s", found)
+    assert all(table_of(record) == batch.table for record in found)
     assert len(kept) <= 1 or sum(map(len, kept)) <= max_bytes
 
 
@@ -91,7 +93,7 @@ def test_the_oldest_record_is_always_kept_and_names_the_table(rows, max_bytes):
     oldest = next((place for place in reversed(range(len(rows))) if is_good(rows[place])), None)
     if oldest is None:
         assert batch.flags == "f" * len(rows)
-        assert (batch.records, batch.rows) == ([], [])
+        assert (batch.rows, batch.received_us, batch.settled) == ([], [], [])
     else:
         assert batch.flags[oldest] == "k"
         assert batch.table == table_of(records.decode(rows[oldest]))
@@ -107,6 +109,39 @@ def test_what_was_kept_is_kept_whole_when_it_is_read_again(rows, max_bytes):
     assert again is None if not kept else again.is_whole
 
 
+@given(st.lists(GOOD, min_size=1, max_size=10), st.integers(0, 9), st.sampled_from((b"{}", raw(1, tit=5))))
+def test_a_claim_of_plain_records_is_read_as_one_with_an_odd_one_beside_them(rows, place, odd):
+    """One odd row makes all be looked at one by one; the others must come out the same."""
+    rows = [text for text in rows if records.day(records.decode(text)["dt"]) == "20261122"]
+    together = read(rows)
+    mixed = [*rows[:place], odd, *rows[place:]]
+
+    alone = read(mixed)
+
+    if together is None:
+        return
+    others = [row for row, text in zip(alone.rows, _kept(mixed, alone), strict=True) if text is not odd]
+    assert together.rows == others
+    assert together.flags == "k" * len(rows)
+
+
+def _kept(rows: list[bytes], batch: batches.Batch) -> list[bytes]:
+    return [text for text, flag in zip(rows, batch.flags, strict=True) if flag == "k"]
+
+
+def test_plain_records_are_asked_for_their_table_once_a_day():
+    asked = []
+
+    def asking(record: records.Record) -> Table:
+        asked.append(record["dt"])
+        return replace(table_of(record), path="d.shop")
+
+    batch = batches.read([raw(n, 20 + n % 3) for n in range(300)], "shop", asking, "eid", PLENTY, NOW_US)
+
+    assert (batch.flags, len(batch.rows)) == ("k" * 300, 300)
+    assert sorted(asked) == [f"2026-11-{day} 10:07:00" for day in (20, 21, 22)]
+
+
 def test_no_rows_are_no_batch():
     assert read([]) is None
 
@@ -117,11 +152,12 @@ def test_rows_of_one_table_are_a_whole_batch():
     assert batch == batches.Batch(
         table=table_of({"dt": "2026-11-22"}),
         flags="kk",
-        records=[records.decode(raw(2)), records.decode(raw(1))],
         rows=[
             {"dt": NOW_US, "tit": "t", "eid": "019ab111-6d02-7800-8000-000000000002"},
             {"dt": NOW_US, "tit": "t", "eid": "019ab111-6d02-7800-8000-000000000001"},
         ],
+        received_us=[records.received_us("019ab111-6d02-7000-8000-000000000000")] * 2,
+        settled=[Count(minute="202611221007", kind="s", records=2, digest=3)],
     )
     assert batch.is_whole
 
@@ -174,7 +210,7 @@ def test_what_is_no_record_is_set_aside_with_its_text_and_without_a_count(text, 
     batch = read([text])
 
     [failed] = batch.failed
-    assert (batch.flags, batch.counts, batch.records) == ("f", [], [])
+    assert (batch.flags, batch.counts, batch.rows) == ("f", [], [])
     assert failed.reason.startswith(reason)
     assert replace(failed, reason="", fid="") == Failed(
         fid="", dt="2026-11-22 10:07:00", site="shop", stage="write", reason="", raw=kept, eid=None
@@ -206,7 +242,7 @@ def test_a_reason_is_cut_and_a_text_is_not():
 def test_the_ledgers_lines_count_every_record_in_its_minute_once(told):
     found = [records.decode(raw(number, day)) for number, day in told]
 
-    lines = batches.counts("s", found)
+    lines = counts("s", found)
 
     assert {(one.minute, one.kind): (one.records, one.digest) for one in lines} == {
         (f"202611{day}1007", "s"): (

@@ -114,6 +114,21 @@ def test_a_backlog_of_many_chunks_goes_in_one_append(crossing, spool):
     assert crossing.left() == DRAINED
 
 
+def test_a_batch_takes_four_scripts_however_large_it_is(crossing, spool, redis_client):
+    drain = crossing.drain(spool)
+    crossing.push(record(0))
+    crossing.run(drain)
+    scripts = []
+    for numbers in (range(1, 11), range(11, 3011)):
+        crossing.push(*map(record, numbers))
+        redis_client.config_resetstat()
+        crossing.run(drain)
+        scripts.append(redis_client.info("commandstats")["cmdstat_eval"]["calls"])
+
+    assert scripts == [4, 4]  # claim, assign, settle, and a claim that finds nothing
+    assert [rows for _, _, rows in crossing.bigquery.appends] == [1, 10, 3000]
+
+
 def test_a_record_larger_than_an_append_goes_alone(crossing, spool):
     crossing.push(record(1, tit="x" * 500), record(2), record(3))
 
@@ -696,7 +711,8 @@ def test_failed_records_go_to_the_failed_table_and_the_ledger_does_not_count_the
 
     crossing.run(crossing.drain(spool))
 
-    fields = {"dt": records.time_us(DAY), "site": "bizocean", "stage": "rules", "reason": "evt: required field"}
+    told = {"site": "bizocean", "stage": "rules", "reason": "evt: required field", "eid": None}
+    fields = {"dt": records.time_us(DAY)} | told
     assert crossing.bigquery.rows == {
         "beacons_failed.failed": [fields | {"raw": one.raw, "fid": one.fid} for one in reversed(failed)]
     }
