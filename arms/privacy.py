@@ -1,6 +1,7 @@
 """Privacy: what a visitor's objection and a site's policy leave of a beacon, before anything is stored. Pure.
 
-Signals: `Sec-GPC: 1` (w3c.github.io/gpc), `DNT: 1`, and the site's own consent parameter.
+Signals: `Sec-GPC: 1` (w3c.github.io/gpc), `DNT: 1`, the parameters `gpc=1` and `dnt=1`, by which a tracker tells what
+its browser tells pages alone, and the site's own consent parameter.
 """
 
 import re
@@ -13,6 +14,7 @@ from oceanus.records import Record
 from oceanus.sites import Privacy, Site
 
 DENIED = frozenset(("denied", "0", "no", "false"))
+TOLD = ("gpc", "dnt")
 MASKED = ("url", "ref")
 # An address of mail, plain or percent-encoded, wherever it stands in a URL, but never from within an escape. Each part
 # is bounded (RFC 5321: 64 before the @), so that a long text costs no more than its length.
@@ -28,15 +30,18 @@ def objects(privacy: Privacy, headers: Mapping[str, str], parameters: Iterable[t
     """Say whether this visitor objects to being followed; of several answers to the consent question, no is the one."""
     if headers.get("sec-gpc") == "1" or headers.get("dnt") == "1":
         return True
-    return any(name == privacy.consent and str(value).lower() in DENIED for name, value in parameters)
+    return any(
+        (name == privacy.consent and str(value).lower() in DENIED) or (name in TOLD and str(value) == "1")
+        for name, value in parameters
+    )
 
 
 def may_object(privacy: Privacy, raw: str) -> bool:
-    """Say whether a text that cannot be read as parameters says no to the consent question."""
-    if privacy.consent is None:
-        return False
-    answer = rf"(?<!\w){re.escape(privacy.consent)}\"?\s*[=:]\s*\"?({'|'.join(sorted(DENIED))})(?!\w)"
-    return re.search(answer, unquote(raw), re.IGNORECASE) is not None
+    """Say whether a text that cannot be read as parameters says that its visitor objects."""
+    said = [rf"(?:{'|'.join(TOLD)})\"?\s*[=:]\s*\"?1"]
+    if privacy.consent is not None:
+        said.append(rf"{re.escape(privacy.consent)}\"?\s*[=:]\s*\"?(?:{'|'.join(sorted(DENIED))})")
+    return re.search(rf"(?<!\w)(?:{'|'.join(said)})(?!\w)", unquote(raw), re.IGNORECASE) is not None
 
 
 def anonymous(site: Site, record: Record) -> Record:

@@ -2,7 +2,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arms.privacy import cut_address, mask
+from arms.privacy import cut_address, mask, may_object, objects
+from oceanus.sites import Privacy
+
+ASKED = Privacy(policy="drop", consent="consent", mask=None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "parameters", "objecting"),
+    [
+        ({"sec-gpc": "1"}, [], True),
+        ({"dnt": "1"}, [], True),
+        ({}, [("gpc", "1")], True),
+        ({}, [("dnt", "1")], True),
+        ({}, [("consent", "Denied")], True),
+        ({"dnt": "0"}, [("gpc", "0"), ("dnt", "null"), ("consent", "granted")], False),
+    ],
+)
+def test_an_objection_is_heard_from_the_browser_and_from_the_tracker(
+    headers: dict[str, str], parameters: list[tuple[str, str]], objecting: bool
+) -> None:
+    assert objects(ASKED, headers, parameters) is objecting
+    assert may_object(ASKED, "&".join(f"{name}={value}" for name, value in parameters)) is (objecting and not headers)
+
+
+@pytest.mark.parametrize("raw", ['{"gpc": "1", "tit": "', "gpc=1&tit=%ff", "a=1;dnt=1", '[{"gpc":1'])
+def test_an_objection_is_heard_in_what_cannot_be_read(raw: str) -> None:
+    assert may_object(Privacy(policy="drop", consent=None, mask=None), raw)
+    assert not may_object(ASKED, raw.replace("1", "12"))
 
 
 @pytest.mark.parametrize(
