@@ -1,5 +1,5 @@
 # make up     run the whole of oceanus here: http://127.0.0.1:8080/
-# make test   install what the tests need, and run all of them
+# make test   install what the tests need, and run all of them, two at a time (PYTEST_ARGS="-n 0": one by one)
 # make outage RECORDS=5000000 records arrive while BigQuery is away, and land when it is back; a quarter of an hour
 # make told   revelation under load, in bursts, with its destination away, and killed: each match is told once
 # make cost   what the guarantee costs arms: with fsync and ledger, and without, by turns (needs wrk)
@@ -31,7 +31,7 @@ up: $(VENV)/ready
 	@exec $(VENV)/bin/oceanus up
 
 test: $(VENV)/ready debian
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 outage: $(VENV)/ready debian
 	@RECORDS=$(RECORDS) exec $(VENV)/bin/python -m tests.outage

@@ -48,6 +48,10 @@ class Request(falcon.asgi.Request):
         told: str = self.get_header("X-Forwarded-Proto", default=self.scheme)
         return told.partition(",")[0].strip().lower() == "https"
 
+    def raw_headers(self) -> dict[bytes, bytes]:
+        """Return all headers by small name, as they came."""
+        return self._asgi_headers
+
     def texts(self) -> dict[str, str]:
         """Return all headers by small name, as text."""
         return {name.decode("latin-1"): header_text(value) for name, value in self._asgi_headers.items()}

@@ -170,7 +170,9 @@ class Swallow(Route):
             return
         if found.tracker.cookie != "script":
             beacons = self._visited(found, req, resp, beacons)
-        results = await asyncio.gather(*(self._one(found, req, beacon) for beacon in beacons))
+        may_be_plain = len(body) <= BODY_BYTES and b"\\u" not in body
+        every = [self._one(found, req, beacon, may_be_plain=may_be_plain) for beacon in beacons]
+        results = [await every[0]] if len(every) == 1 else await asyncio.gather(*every)
         if results and all(result["status"] == 503 for result in results):
             answers.unavailable(resp)
             return
@@ -189,13 +191,17 @@ class Swallow(Route):
         sid = self._visit(site, req, resp, told, unread)
         return visits.named(beacons, sid) if site.has_sid else beacons
 
-    async def _one(self, site: Site, req: Request, beacon: Any) -> dict[str, Any]:
-        text = raw_beacon(beacon)
-        if len(text.encode(errors="replace")) > BODY_BYTES:
-            return {"status": 413, "error": f"a beacon here may have {BODY_BYTES} bytes"}
+    async def _one(self, site: Site, req: Request, beacon: Any, *, may_be_plain: bool) -> dict[str, Any]:
+        outcome: Outcome | None = None
         try:
-            sent = self._collector.sent(site, req, parameters_of(beacon), text)
-            outcome = await self._collector.collect(site, sent)
+            if may_be_plain:
+                outcome = await self._collector.collect_plain(site, req, beacon)
+            if outcome is None:
+                text = raw_beacon(beacon)
+                if len(text.encode(errors="replace")) > BODY_BYTES:
+                    return {"status": 413, "error": f"a beacon here may have {BODY_BYTES} bytes"}
+                sent = self._collector.sent(site, req, parameters_of(beacon), text)
+                outcome = await self._collector.collect(site, sent)
         except NotStoredError:
             return {"status": 503, "error": "not stored, send it again"}
         except LimitedError as exc:

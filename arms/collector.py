@@ -17,7 +17,7 @@ from arms.gather import Gather, NotStoredError
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
 from arms.limits import Limited, LimitedError, Limits, day
 from arms.parameters import ParameterError
-from arms.plain import Plain
+from arms.plain import Plain, plain_members
 from arms.quota import Quota
 from oceanus import records
 from oceanus.records import Failed
@@ -65,8 +65,8 @@ class Collector:
         self._trust = trust
         self.clock = clock
         self._counted: list[Failed] = []
-        self._device = device
         self._intakes = {name: Intake(site, device) for name, site in sites.items()}
+        self._plain = {name: Plain(site, self._intakes[name].checks, device) for name, site in sites.items()}
 
     def site(self, method: str, name: str | None) -> Site | None:
         """Return the site that a path means: the first of its method where it names none."""
@@ -132,9 +132,24 @@ class Collector:
             await self._store_rejected(site, outcome)
         return outcome
 
+    async def collect_plain(self, site: Site, req: Request, beacon: Any) -> Accepted | None:
+        """Store a beacon of a batch if it is a plain one; None: judge it in full. Raises as `collect` does."""
+        headers, members = req.raw_headers(), plain_members(beacon)
+        if members is None or site.origins.enforce or b"authorization" in headers:
+            return None
+        address, now_us = self.address(req), self.clock()
+        plain = self._plain[site.name].take(members, headers, address, now_us)
+        if plain is None:
+            return None
+        limited = self.limited(site, address, now_us)
+        if limited is not None:
+            raise LimitedError(limited)
+        await self.store_accepted(site, plain)
+        return plain
+
     def plain(self, site: Site) -> Plain:
         """Return what tells a site's plain beacons by the same rules."""
-        return Plain(site, self._intakes[site.name].checks, self._device)
+        return self._plain[site.name]
 
     def limited(self, site: Site, address: str, now_us: int, *, trusted: bool = False) -> Limited | None:
         """Return why a beacon is not taken now, if so, and count it."""

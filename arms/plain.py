@@ -6,11 +6,12 @@ would take, member for member: a property test holds that.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from arms import privacy
 from arms.checks import Check, Checks
 from arms.intake import CID, Accepted, accepted, known
-from arms.parameters import header_text
+from arms.parameters import MAX_PARAMETERS, header_text
 from oceanus import records
 from oceanus.records import Record
 from oceanus.rules import Step
@@ -47,11 +48,12 @@ class Plain:
         )
 
     def take(
-        self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes], address: str, now_us: int
+        self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str, now_us: int
     ) -> Accepted | None:
         """Return a plain beacon, accepted; None for any other.
 
-        `parameters` by name, none of them blank; `headers` by small name; `now_us` in microseconds since 1970.
+        `parameters` by name, none of them blank: texts, or JSON's objects and arrays; `headers` by small name; `now_us`
+        in microseconds since 1970.
         """
         if "debug" in parameters or "re" in parameters:  # a page that explains, a second try: the intake knows them
             return None
@@ -60,35 +62,38 @@ class Plain:
         if self._site.unknown and not self._known.issuperset(parameters):
             return None
         cid = parameters.get("cid")
-        if cid is not None and not CID.fullmatch(cid):
+        if cid is not None and not (type(cid) is str and CID.fullmatch(cid)):
             return None
         record = self._record(parameters, headers, address, records.time_text(now_us))
         if record is None:
             return None
         return accepted(self._site, privacy.masked(self._site.privacy, record), now_us, cid)
 
-    def _objects(self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes]) -> bool:
+    def _objects(self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:
+        """Say so as privacy.objects does, where it makes a difference."""
         site = self._site.privacy
         if site.policy == "keep":
             return False
         if headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1":
             return True
-        return site.consent is not None and parameters.get(site.consent, "").lower() in privacy.DENIED
+        if any(parameters.get(name) == "1" for name in privacy.TOLD):
+            return True
+        return site.consent is not None and str(parameters.get(site.consent)).lower() in privacy.DENIED
 
     def _record(
-        self, parameters: Mapping[str, str], headers: Mapping[bytes, bytes], address: str, time: str
+        self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str, time: str
     ) -> Record | None:
         record: Record = self._defaults.copy()
         for name, check in self._as_sent:
             sent = parameters.get(name)
-            if sent:
-                if not check(sent):
+            if sent is not None:
+                if type(sent) is not str or not check(sent):
                     return None
                 record[name] = sent
         try:
             for name, steps, check in self._stepped:
                 sent = parameters.get(name)
-                if sent:
+                if sent is not None:
                     record[name] = _made(sent, steps, check)
             for header, (name, steps, check) in self._headers:
                 given = headers.get(header)
@@ -102,12 +107,12 @@ class Plain:
             for agent, (name, steps, check) in self._devices:
                 device = self._device(record.get(agent, ""))
                 record[name] = _made(device, steps if device else (), check)
-        except ValueError:
+        except (ValueError, TypeError):  # a step for texts was given an object
             return None
         return record if self._required <= record.keys() else None
 
 
-def _made(sent: str, steps: tuple[Step, ...], check: Check) -> str:
+def _made(sent: Any, steps: tuple[Step, ...], check: Check) -> str:
     """Return what the steps make of a text; raises ValueError where that is not plainly right."""
     made = sent
     for step in steps:
@@ -115,3 +120,17 @@ def _made(sent: str, steps: tuple[Step, ...], check: Check) -> str:
     if type(made) is not str or not check(made):
         raise ValueError
     return made
+
+
+def plain_members(beacon: Any) -> dict[str, Any] | None:
+    """Return the members of a JSON object as parameters; None where arms.parameters may read other ones.
+
+    Its text must hold no escape by a code point (`\\u`): it could be a NUL, or half a surrogate pair.
+    """
+    if type(beacon) is not dict or len(beacon) > MAX_PARAMETERS:
+        return None
+    members = {name: value for name, value in beacon.items() if value is not None and value != ""}
+    for value in members.values():
+        if type(value) not in (str, dict, list):
+            return None
+    return members

@@ -58,11 +58,8 @@ def loads(text: str, *, unique: bool = False) -> object:
 
     `unique`: a key that is given twice in one object is a mistake too.
     """
-    pairs = _unique if unique else None
     try:
-        value: object = json.loads(
-            text, parse_int=_number, parse_float=_number, parse_constant=_refuse, object_pairs_hook=pairs
-        )
+        value: object = (_UNIQUE if unique else _ANY).decode(text)
     except json.JSONDecodeError as exc:
         raise ValueError(f"is not JSON: {exc}") from None
     except RecursionError:
@@ -86,6 +83,11 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(word: str) -> object:
     raise ValueError(f"is not JSON: {word} is no JSON number")
+
+
+# Made once: json.loads would make one for each text.
+_ANY = json.JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_refuse)
+_UNIQUE = json.JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_unique)
 
 
 def _check_depth(text: str, value: object) -> None:

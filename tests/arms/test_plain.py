@@ -1,16 +1,18 @@
 """Plain beacons are taken as the intake would take them, member for member; whatever else, the intake decides."""
 
+import json
+from dataclasses import replace
 from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arms.bodies import query
+from arms.bodies import line_of, parameters_of, query
 from arms.intake import Accepted, Intake, Sent
 from arms.lane import plain_parameters
 from arms.parameters import ParameterError, header_text
-from arms.plain import Plain
+from arms.plain import Plain, plain_members
 from oceanus import sites
 from tests.arms.conftest import sample
 from tests.arms.serving import GOOD
@@ -36,13 +38,15 @@ PLAIN = {name: Plain(SITES[name], intake.checks, device) for name, intake in INT
 
 texts = st.one_of(
     st.text(max_size=12),
-    st.sampled_from(["", "2", "abc123", "UTF-8", "x" * 17, "x" * 1025, "denied", "granted", '{"b":1,"a":[1.50]}', CID]),
+    st.sampled_from(
+        ["", "1", "2", "abc123", "UTF-8", "x" * 17, "x" * 1025, "denied", "granted", '{"b":1,"a":[1.50]}', CID]
+    ),
     st.sampled_from(
         ["%", "%zz", "%00", "%ff", "%ED%A0%80", "%EF%BF%BD", "+", "%2B", "a%3Db", '{"a":"\\u0000"}', "1e5"]
     ),
 )
 names = st.sampled_from(
-    [*GOOD, "uid", "tit", "ref", "jsn", "enc", "scr", "vie", "ok", "other", "debug", "cid", "re", ""]
+    [*GOOD, "uid", "tit", "ref", "jsn", "enc", "scr", "vie", "ok", "gpc", "dnt", "other", "debug", "cid", "re", ""]
 )
 written = st.one_of(texts, texts.map(lambda text: quote_plus(text, errors="replace")))
 pairs = st.lists(st.tuples(names, written), max_size=6)
@@ -81,6 +85,46 @@ def test_what_is_plain_is_what_the_intake_takes(site: str) -> None:
         assert not plain.again
         if plain.named:
             assert plain == taken
+
+    agree()
+    assert seen == {True, False}
+
+
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("site", INTAKES)
+def test_what_is_plain_in_a_batch_is_what_the_intake_takes(site: str) -> None:
+    seen = set()
+
+    @given(st.booleans(), st.dictionaries(names, values, max_size=5), headers, addresses)
+    @example(True, {}, {}, "1.2.3.4")
+    @example(True, {"cid": CID, "jsn": {"b": 1.50, "a": [1e5, -0.0]}}, {}, "1.2.3.4")
+    @example(True, {"jsn": {}, "tit": []}, {}, "1.2.3.4")
+    @example(True, {"jsn": {}, "uid": ""}, {}, "1.2.3.4")
+    @example(True, {"tit": {"a": 1}}, {}, "1.2.3.4")
+    @example(True, {"cid": [CID]}, {}, "1.2.3.4")
+    @example(True, {"oid": "3"}, {}, "1.2.3.4")
+    def agree(good: bool, more: dict[str, object], given: dict[bytes, bytes], address: str) -> None:
+        line = json.dumps((GOOD if good else {}) | more, ensure_ascii=False)
+        beacon = line_of(line)
+        members = plain_members(beacon) if "\\u" not in line else None
+        plain = PLAIN[site].take(members, given, address, NOW_US) if members is not None else None
+        seen.add(plain is not None)
+        if plain is None:
+            return
+
+        read = parameters_of(beacon)
+        assert not isinstance(read, ParameterError)
+        taken = INTAKES[site].take(replace(sent(b"", given, address), parameters=read))
+
+        assert isinstance(taken, Accepted)
+        assert without_id(plain) == without_id(taken)
+        assert plain == taken if plain.named else not plain.again
 
     agree()
     assert seen == {True, False}
