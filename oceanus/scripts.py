@@ -109,10 +109,10 @@ return redis.call('EXISTS', KEYS[4]) == 1 and 'HOLDS' or 'OK'
 )
 
 # Into an empty claim many rows go at once: SORT makes a list of a part of another without a step of Lua for each row,
-# five times as fast as LMOVE, and the append-only file holds one line of it. A sample says how many rows the bytes may
-# be, the list that was made whether they are. Behind rows that are there, few go one by one; so they do where this
-# user may not do the other (nothing that can fail stands between its two halves), or where writers died with rows of
-# this list, so that the look for their tries stays short.
+# five times as fast as LMOVE, and the append-only file holds one line of it. Samples of all that may come say how many
+# rows the bytes may be, the list that was made whether they are. Behind rows that are there, few go one by one; so they
+# do where this user may not do the other (nothing that can fail stands between its two halves), or where writers died
+# with rows of this list, so that the look for their tries stays short.
 # `alone`: only one registered writer at a time claims from this list; the others are told TURN. `whole`: what is there
 # is asked for, and nothing added to it.
 # KEYS none list claim writer tries turn; ARGV writer rows bytes whole(0/1) alone(0/1) prefix_of_writers chunk
@@ -142,9 +142,9 @@ local function one_by_one()
   end
 end
 local function at_once()
-  local sample, size = redis.call('LRANGE', list, -10, -1), 0
-  for _, one in ipairs(sample) do size = size + #one end
-  moved = math.max(1, math.min(rows, math.floor(bytes * #sample / size)))
+  local size = 0
+  for i = 0, 19 do size = size + #redis.call('LINDEX', list, -1 - math.floor(i * rows / 20)) end
+  moved = math.max(1, math.min(rows, math.floor(bytes * 20 / size)))
   while true do
     redis.call('SORT', list, 'BY', 'nosort', 'LIMIT', waiting - moved, moved, 'STORE', claim)
     size = redis.call('MEMORY', 'USAGE', claim, 'SAMPLES', 0)

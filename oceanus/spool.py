@@ -378,7 +378,7 @@ class Spool:
             table=text(table),
             stream=text(stream),
             offset=int(offset or 0),
-            rows=_as_many(found, length if whole else moved, holder),
+            rows=_exactly(found if whole else found[:moved], length if whole else moved, holder),
             moved=moved,
             length=length,
             tries=tries,
@@ -425,7 +425,7 @@ class Spool:
             table=text(table),
             stream=text(stream),
             offset=int(offset or 0),
-            rows=_as_many(found, length, holder),
+            rows=_exactly(found, length, holder),
             length=length,
         )
 
@@ -764,11 +764,11 @@ def _ours(answer: object, keys: Sequence[str]) -> object:
     return answer
 
 
-def _as_many(rows: list[bytes], count: int, holder: Holder) -> list[bytes]:
-    """Return the first rows of a claim; where they are fewer, somebody has changed it since the script."""
-    if len(rows) < count:
+def _exactly(rows: list[bytes], count: int, holder: Holder) -> list[bytes]:
+    """Return the rows of a claim; raises ClaimChangedError where they are not what the script counted."""
+    if len(rows) != count:
         raise ClaimChangedError(f"{holder.key('claim')} has changed")
-    return rows[:count]
+    return rows
 
 
 def _keys(holder: Holder, *names: str) -> list[str]:
