@@ -4,11 +4,9 @@
 //
 // What goes to arms is committed; tests/tracker/test_build.py builds it again and compares.
 
-import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { minify } from "terser";
 
@@ -16,7 +14,6 @@ const here = dirname(fileURLToPath(import.meta.url));
 const arms = resolve(process.argv[2] ?? join(here, "..", "arms", "static"));
 const dist = resolve(process.argv[3] ?? join(here, "dist"));
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
-const pages = readdirSync(join(here, "pages")).sort();
 const scripts = ["conversion", "external", "okeanides", "okeanides.full", "pirate", "redirect"];
 
 /** Bundle one source, without making it small; returns the script and its map. */
@@ -54,32 +51,15 @@ async function small(name, { map, script }) {
   return { map: typeof smallMap == "string" ? smallMap : JSON.stringify(smallMap), script: `${code}\n` };
 }
 
-const files = {};
 mkdirSync(join(arms, "html"), { recursive: true });
 mkdirSync(join(arms, "js"), { recursive: true });
 mkdirSync(dist, { recursive: true });
-for (const page of pages) {
-  cpSync(join(here, "pages", page), join(arms, "html", page));
-  note("html", page);
-}
+for (const page of readdirSync(join(here, "pages"))) cpSync(join(here, "pages", page), join(arms, "html", page));
 for (const name of scripts) {
   const { map, script } = await small(name, await bundle(name.split(".")[0], "iife", name.endsWith(".full")));
   writeFileSync(join(arms, "js", `${name}.js`), script);
   writeFileSync(join(arms, "js", `${name}.js.map`), map);
   for (const file of [`${name}.js`, `${name}.js.map`]) cpSync(join(arms, "js", file), join(dist, file));
-  note("js", `${name}.js`);
 }
 const { script } = await bundle("module", "esm", true);
 writeFileSync(join(dist, "okeanides.mjs"), script);
-writeFileSync(join(arms, "manifest.json"), `${JSON.stringify({ files, version }, null, 2)}\n`);
-
-/** Write down what a file is. */
-function note(kind, name) {
-  const bytes = readFileSync(join(arms, kind, name));
-  files[`${kind}/${name}`] = {
-    bytes: bytes.length,
-    gzip: gzipSync(bytes, { level: 9 }).length,
-    integrity: `sha384-${createHash("sha384").update(bytes).digest("base64")}`,
-    sha256: createHash("sha256").update(bytes).digest("hex"),
-  };
-}

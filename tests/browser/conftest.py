@@ -28,6 +28,9 @@ from oceanus.settings import WarehouseSettings
 from oceanus.sites import SAMPLE
 from oceanus.spool import key
 from tests.conftest import LocalBigQuery, RedisProcess, absent, end, until, wait_for_port
+from tests.tracker.conftest import Built, built
+
+__all__ = ["Built", "built"]
 
 STATIC = Path(__file__).parents[2] / "arms" / "static"
 FLAGS = [
@@ -40,13 +43,13 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# The sample's sites, and more; with names for Chromium, where every *.localhost is this machine.
+# Beside the sample's.
 SITES = """
   shop: {method: swallow, shape: web, batch: {rows: 50, seconds: 0.1}, table: {form: partitioned}}
   anon: {method: swallow, shape: web, batch: {rows: 50, seconds: 0.1}, table: {form: partitioned},
          privacy: {policy: anonymous, consent: consent}}
   drop: {method: swallow, shape: web, batch: {rows: 50, seconds: 0.1}, table: {form: partitioned},
-         privacy: {policy: drop, consent: consent}}
+         privacy: {policy: drop, consent: answer}}
 """
 COLUMNS = "eid, sid, uid, evt, url, ref, tit, TO_JSON_STRING(jsn) AS jsn, rad, enc, scr, vie, pid, lang, tz, ver, late"
 
@@ -117,6 +120,7 @@ class Gate:
         self.mode = "pass"
         self.beacons: list[dict[str, str]] = []
         self.requests: list[str] = []
+        self.busy: list[object] = []
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -130,11 +134,14 @@ class Gate:
                 mode = gate.mode if is_beacon else "pass"
                 if is_beacon:
                     gate.requests.append(f"{self.command} {path} {mode}")
+                    gate.busy.append(self)
                     gate.note(self.path, body)
                 if mode == "slow":
                     time.sleep(1)  # as a network may
                 if mode in ("pass", "deaf", "slow"):
                     status, headers, answer = gate.ask(self.command, self.path, body, dict(self.headers))
+                if is_beacon:
+                    gate.busy.remove(self)
                 if mode in ("cut", "deaf"):
                     self.close_connection = True
                     return
@@ -272,6 +279,14 @@ class Visit:
         """Return the address of a page of the partner's."""
         return f"http://partner.localhost:{self.partner.port}{path}"
 
+    def script(self, name: str = "okeanides.js") -> str:
+        """Return the address of a script at arms."""
+        return f"{self.gate.url}/static/js/{name}"
+
+    def tag(self, site: str, attributes: str = "", name: str = "okeanides.js") -> str:
+        """Return the script tag for a site."""
+        return f'<script defer src="{self.script(name)}" data-site="{site}" {attributes}></script>'
+
     def sends(self, count: int) -> list[dict[str, str]]:
         """Wait until so many beacons, by their names, have reached the gate; return the last try of each."""
         until(lambda: len({one["cid"] for one in self.beacons}) >= count, 20)
@@ -283,11 +298,11 @@ class Visit:
         Waits until the beacons have reached the gate and nothing of the site is on its way any more.
         """
         until(lambda: len(self._names(site)) >= count, 20)
-        until(lambda: not self.waiting(site), 30)
+        until(lambda: not self.gate.busy and not self.waiting(site), 30)
         cids = self._names(site)
         wanted = {records.named(site, name): place for place, name in enumerate(cids)}
         listed = ", ".join(f"'{eid}'" for eid in wanted)
-        found = self.oceanus.queries.select(f"SELECT {columns} FROM {site} WHERE eid IN ({listed})", 10**12)
+        found = self.oceanus.queries.select(f"SELECT {columns} FROM `{site}` WHERE eid IN ({listed})", 10**12)
         names = [name for name, _ in found.columns]
         rows = [dict(zip(names, row, strict=True)) for row in found.rows]
         counted = Counter(row["eid"] for row in rows)

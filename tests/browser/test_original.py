@@ -21,13 +21,8 @@ oceanus.q.push({{"evt": "search", "oid": "7", "uid": "member-1", "jsn": {{"kwd":
 """
 
 
-def script(visit: Visit, name: str = "okeanides.js") -> str:
-    """Return the address of a script at arms."""
-    return f"{visit.gate.url}/static/js/{name}"
-
-
 def test_the_originals_snippet_sends_its_queue_and_then_a_page_view(visit: Visit, page: Page) -> None:
-    visit.pages.put("/shoes", SNIPPET.format(script=script(visit)))
+    visit.pages.put("/shoes", SNIPPET.format(script=visit.script()))
 
     page.goto(visit.url("/shoes?size=42#top"), referer="http://search.localhost/?q=shoes")
     search, view = visit.rows("bizocean", 2)
@@ -65,7 +60,7 @@ def test_the_functions_of_the_original_do_what_they_did(visit: Visit, page: Page
         "/functions",
         f"""<title>{"t" * 300}</title>
         <script>var oceanus = []; oceanus.autosend = false; var told = [];</script>
-        <script src="{script(visit)}"></script>
+        <script src="{visit.script()}"></script>
         <script>
         const tell = (text) => () => told.push(text);
         const long = {{url: "https://a.example/" + "u".repeat(2000), ref: "r".repeat(2000)}};
@@ -99,7 +94,7 @@ def test_clicks_on_links_are_rows_though_the_page_is_left(visit: Visit, page: Pa
     visit.pages.put(
         "/links",
         f"""<title>Links</title>
-        <script>var oceanus = []; oceanus.click = true;</script><script src="{script(visit)}"></script>
+        <script>var oceanus = []; oceanus.click = true;</script><script src="{visit.script()}"></script>
         <style>a {{ position: absolute; left: 40px; top: 60px }}</style>
         <a href="next?a=1">See  <b>more</b> <img alt="a boot" src=""></a>""",
     )
@@ -114,10 +109,11 @@ def test_clicks_on_links_are_rows_though_the_page_is_left(visit: Visit, page: Pa
     assert (click["url"], click["ref"], click["tit"]) == ("next?a=1", visit.url("/links"), "[text]See more [alt]a boot")
     assert json.loads(click["jsn"]) == {"pageX": 45, "pageY": 68}
     assert click["pid"] == view["pid"]
+    assert [(one["evt"], one.get("re")) for one in visit.beacons] == [("pageview", None), ("linkclick", None)]
 
 
 def test_links_can_be_bound_later(visit: Visit, page: Page) -> None:
-    visit.pages.put("/later", f'<title>Later</title><script src="{script(visit)}"></script><a href="#x">Here</a>')
+    visit.pages.put("/later", f'<title>Later</title><script src="{visit.script()}"></script><a href="#x">Here</a>')
 
     page.goto(visit.url("/later"))
     page.click("a")
@@ -130,7 +126,7 @@ def test_links_can_be_bound_later(visit: Visit, page: Page) -> None:
 def test_a_form_is_a_row(visit: Visit, page: Page) -> None:
     visit.pages.put(
         "/form",
-        f"""<meta charset="utf-8"><title>Contact</title><script src="{script(visit, "pirate.js")}"></script>
+        f"""<meta charset="utf-8"><title>Contact</title><script src="{visit.script("pirate.js")}"></script>
         <form><input name="name" value="山田 太郎"><input name="email" value="taro@example.com">
         <button>Send</button></form>
         <p id="told"></p>
@@ -172,7 +168,7 @@ def test_a_form_is_a_row(visit: Visit, page: Page) -> None:
 
 
 def test_a_form_that_does_not_come_through_is_sent_again_and_is_one_row(visit: Visit, page: Page) -> None:
-    visit.pages.put("/again", f'<script src="{script(visit, "pirate.js")}"></script>')
+    visit.pages.put("/again", f'<script src="{visit.script("pirate.js")}"></script>')
 
     page.goto(visit.url("/again"))
     visit.gate.mode = "deaf"
@@ -242,7 +238,7 @@ def test_a_redirect_goes_though_arms_is_away_and_its_beacon_waits(visit: Visit, 
     page.wait_for_url("**/landing")
     visit.gate.mode = "pass"
     page.clock.install()
-    visit.pages.put("/home", f'<script src="{script(visit)}" data-site="shop"></script>')
+    visit.pages.put("/home", f'<script src="{visit.script()}" data-site="shop"></script>')
     page.goto(visit.url("/home"))
     visit.sends(2)
     page.clock.fast_forward(31_000)

@@ -33,6 +33,7 @@ let waiting: Waiting[] = [];
 let flying = 0;
 let retry = 0;
 let delay = 0;
+let gone = false;
 let pictured = false;
 let credentials: RequestCredentials = "same-origin";
 
@@ -48,13 +49,17 @@ export function send(url: string, params: Params, onload?: unknown, onerror?: un
   for (const name of Object.keys(params)) if (!params[name]) delete params[name];
   if (waiting.push(one) > MOST) forget(waiting[0]!);
   keep(one);
-  if (!delay) flush();
+  if (gone || !delay) flush();
 }
 
 /** Send what earlier pages have left, and what waits when the network is back and when the page goes. */
 export function begin(): void {
   addEventListener("online", resume);
-  addEventListener("pagehide", () => flush(true));
+  addEventListener("pagehide", () => {
+    gone = true;
+    setTimeout(() => (gone = false)); // comes only if the page does
+    flush();
+  });
   setTimeout(resume);
   setTimeout(resume, FOREIGN_MS);
 }
@@ -68,17 +73,17 @@ function resume(): void {
   flush();
 }
 
-/** Send what waits, in one request; `leaving`: all of it, for there may be no later. */
-function flush(leaving?: boolean): void {
-  if (flying && !leaving) return;
+/** Send what waits, in one request; when the page goes, all of it, for there may be no later. */
+function flush(): void {
+  if (flying && !gone) return;
   const ready = waiting.filter((one) => !one.busy);
   let bytes = 0;
   if (!ready[0]) return;
-  post(ready.filter((one) => one.url == ready[0]!.url && (bytes += query(one).length) < BATCH_BYTES), leaving);
-  if (leaving) flush(leaving);
+  post(ready.filter((one) => one.url == ready[0]!.url && (bytes += query(one).length) < BATCH_BYTES));
+  if (gone) flush();
 }
 
-function post(batch: Waiting[], leaving?: boolean): void {
+function post(batch: Waiting[]): void {
   const { url } = batch[0]!;
   let body = "";
   flying++;
@@ -89,7 +94,7 @@ function post(batch: Waiting[], leaving?: boolean): void {
   try {
     if (pictured) throw 0;
     body = batch.map((one) => JSON.stringify(now(one))).join("\n");
-    if (leaving && !("keepalive" in Request.prototype)) throw 0;
+    if (gone && !("keepalive" in Request.prototype)) throw 0;
     const stop = new AbortController();
     setTimeout(() => stop.abort(), TRY_MS);
     fetch(url, { method: "POST", body, keepalive: true, credentials, signal: stop.signal })
@@ -97,9 +102,9 @@ function post(batch: Waiting[], leaving?: boolean): void {
       .then(
         ({ status, results }) => end(batch, status, results),
         () => {
-          // It did not come through, or its answer may not be read: of fetch, but perhaps of an image.
+          // It did not come through, or nobody is left to hear; or its answer may not be read: an image's may.
           batch.forEach(again);
-          if (stop.signal.aborted) end(batch);
+          if (gone || stop.signal.aborted) end(batch);
           else picture(batch);
         },
       );

@@ -1,14 +1,11 @@
 // redirect.js, within redirect.html: sends an event, then goes to the address it was given, if the site lists its host.
 
+import { lists } from "./hosts";
 import { parsed } from "./text";
 import type { Event, Options } from "./tracker";
 
 const DEBUG_MS = 3e4;
 const PATIENCE_MS = 3e3; // then it goes without an answer: the beacon waits in this browser
-
-/** Say whether a site's list has this host: by its name, or, where an entry begins with a dot, below it. */
-export const lists = (hosts: string[], host: string): boolean =>
-  hosts.some((one) => (one.startsWith(".") ? host.endsWith(one) : host == one));
 
 const told = new URLSearchParams(location.search);
 const { oceanus } = window as unknown as { oceanus: { f(event: Event): void; init(options: Options): void } };

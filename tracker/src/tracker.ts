@@ -104,6 +104,7 @@ export function begin(first: () => void): void {
   }
   if (!begun) {
     begun = true;
+    delivery.begin(); // before any other hears that the page goes, so that what they tell then is sent at once
     const look = () => {
       off = visitor.isOff();
       if (here && address() != here && on("spa")) page();
@@ -116,7 +117,6 @@ export function begin(first: () => void): void {
       watchErrors(record, on);
       leave = read(on, (jsn) => record({ evt: "leave", url: here, jsn }));
     }
-    delivery.begin(); // last, so that what is told when the page goes is sent then
   }
   first();
 }
