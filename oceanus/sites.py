@@ -19,9 +19,25 @@ METHODS = ("swallow", "gaze", "pierce", "pirate")
 SOURCES = ("query", "form", "header", "clock", "address", "device")
 TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
 POLICIES = ("keep", "anonymous", "drop")
+COOKIES = ("script", "arms", "none")
+# Methods whose beacons a script on a page sends.
+TRACKED = ("swallow", "pirate")
+# The first part of every path that arms has for itself.
+RESERVED_PATHS = (
+    *METHODS,
+    "static",
+    "hc",
+    "lb",
+    "rstatus",
+    "metrics",
+    "robots.txt",
+    "favicon.ico",
+)
 # Parameters that mean something to arms itself, so that no field may be called so; `eid` is in every record already.
 RESERVED = ("debug", "cid", "re", "v", "eid", "received")
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+_PATH = re.compile(r"(?=.{2,200}\Z)(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_DOMAIN = re.compile(r"\.?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
 # cloud.google.com/bigquery/docs/schemas#column_names
 RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 DESCRIPTION_CHARACTERS = 1024
@@ -93,6 +109,20 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracker:
+    """How a site's pages get their script, and where it sends to.
+
+    `path` and `endpoint` are served beside the names that every site has; `cookie` says who sets the visitor's (script,
+    arms, none); `redirect` are the hosts that redirect.html goes to, one that begins with a dot for all below it.
+    """
+
+    path: str | None
+    endpoint: str | None
+    cookie: str
+    redirect: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One site and all that arms, r2bq and table_manager know of it."""
 
@@ -109,6 +139,12 @@ class Site:
     cookie_domain: str | None
     callers: str
     daily_cap: int | None
+    tracker: Tracker
+
+    @property
+    def has_sid(self) -> bool:
+        """Say whether its beacons bring a browser's session id."""
+        return any(field.name == "sid" and field.source in ("query", "form") for field in self.fields)
 
 
 class Sites(Mapping[str, Site]):
@@ -157,6 +193,18 @@ def _policy_tag(value: Any) -> bool:
     return isinstance(value, str) and bool(_POLICY_TAG.fullmatch(value))
 
 
+def _domain(value: Any) -> bool:
+    return isinstance(value, str) and bool(_DOMAIN.fullmatch(value))
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, str) and bool(_PATH.fullmatch(value)) and value.split("/")[1] not in RESERVED_PATHS
+
+
+def _script_path(value: Any) -> bool:
+    return _path(value) and str(value).endswith(".js")
+
+
 def _days(value: Any) -> bool:
     return is_natural(value) and value <= EXPIRY_DAYS
 
@@ -173,6 +221,7 @@ class _Reader(declared.Reader):
             self.wrong("sites", "is empty: declare at least one site")
         sites = [self.site(name, body, shapes) for name, body in listed.items()]
         self.check_table_names(sites)
+        self.check_paths(sites)
         return [site for site in sites if site is not None]
 
     def check_table_names(self, sites: list[Site | None]) -> None:
@@ -182,6 +231,18 @@ class _Reader(declared.Reader):
             first = taken.setdefault(name.lower(), owner)
             if first != owner:
                 self.wrong(f"site {site.name}", f"table {name} is {first}: give it another table name")
+
+    def check_paths(self, sites: list[Site | None]) -> None:
+        """A script may have one path for several sites; an endpoint says by itself which site is meant."""
+        scripts = {site.tracker.path: site.method for site in filter(None, sites) if site.tracker.path}
+        taken = {path: f"a script's of a {method} site" for path, method in scripts.items()}
+        for site in filter(None, sites):
+            place, path, endpoint = f"site {site.name}, tracker", site.tracker.path, site.tracker.endpoint
+            if path and scripts[path] != site.method:
+                self.wrong(place, f"path: {path} is {taken[path]}: give it another path")
+            owner = f"site {site.name}'s endpoint"
+            if endpoint and taken.setdefault(endpoint, owner) != owner:
+                self.wrong(place, f"endpoint: {endpoint} is {taken[endpoint]}: give it another path")
 
     # --- shapes and their fields
 
@@ -332,7 +393,8 @@ class _Reader(declared.Reader):
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
             self.wrong(place, "a site's name is small letters, digits and underscores, a letter first, at most 63")
         keys = {"method", "shape", "batch", "table", "origins", "privacy", "unknown"}
-        given = self.mapping(body, place, keys | {"alerts", "cookie_domain", "callers", "daily_cap", "description"})
+        keys |= {"alerts", "cookie_domain", "callers", "daily_cap", "description", "tracker"}
+        given = self.mapping(body, place, keys)
         fields = shapes.get(str(given.get("shape")))
         if fields is None:
             self.wrong(place, f"shape: {given.get('shape')!r} is not one of {', '.join(shapes) or 'the shapes (none)'}")
@@ -350,10 +412,12 @@ class _Reader(declared.Reader):
             privacy=self.privacy(given.get("privacy"), place),
             unknown=unknown,
             alerts=self.value(given, place, "alerts", is_boolean, "true or false", False),
-            cookie_domain=self.value(given, place, "cookie_domain", is_text, "a domain", None),
+            cookie_domain=self.value(given, place, "cookie_domain", _domain, "a domain such as shop.example", None),
             callers=self.choice(given, place, "callers", ("token", "any"), "token"),
             daily_cap=self.value(given, place, "daily_cap", is_natural, "a whole number of beacons, at least 1", None),
+            tracker=self.tracker(given.get("tracker"), place),
         )
+        self.check_tracker(site, place)
         return site if len(self.mistakes) == before else None
 
     def batch(self, body: Any, place: str) -> Batch:
@@ -418,3 +482,31 @@ class _Reader(declared.Reader):
             consent=self.value(given, place, "consent", is_text, "the name of a query parameter", None),
             mask=None if mask is None else frozenset(one.lower() for one in mask),
         )
+
+    def tracker(self, body: Any, site: str) -> Tracker:
+        place = f"{site}, tracker"
+        given = self.mapping(body, place, {"path", "endpoint", "cookie", "redirect"})
+        hosts = given.get("redirect", [])
+        if not isinstance(hosts, list) or not all(map(_domain, hosts)):
+            self.wrong(
+                place, "redirect: must be a list of hosts such as www.shop.example, or .shop.example for all below"
+            )
+            hosts = []
+        free = f"letters, digits, . _ ~ and - between slashes, not below /{', /'.join(RESERVED_PATHS)}"
+        return Tracker(
+            path=self.value(given, place, "path", _script_path, f"a path such as /a/b.js: {free}", None),
+            endpoint=self.value(given, place, "endpoint", _path, f"a path such as /x: {free}", None),
+            cookie=self.choice(given, place, "cookie", COOKIES, "script"),
+            redirect=tuple(host.lower() for host in hosts),
+        )
+
+    def check_tracker(self, site: Site, place: str) -> None:
+        tracker, place = site.tracker, f"{place}, tracker"
+        if tracker != self.tracker(None, place) and site.method not in TRACKED:
+            self.wrong(place, f"is for sites of method {' and '.join(TRACKED)}, whose beacons a script sends")
+        if tracker.redirect and site.method != "swallow":
+            self.wrong(place, "redirect: is for sites of method swallow, to which redirect.html sends")
+        if tracker.cookie == "arms" and site.cookie_domain is None:
+            self.wrong(place, "cookie: arms needs the site's cookie_domain: pages and arms share the cookie by it")
+        if tracker.cookie == "arms" and not site.has_sid:
+            self.wrong(place, "cookie: arms needs a field sid in the shape, with from: query or form")

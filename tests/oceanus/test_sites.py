@@ -90,6 +90,7 @@ def test_what_a_site_leaves_out_has_a_default():
     )
     assert shop.privacy == sites.Privacy(policy="keep", consent=None, mask=None)
     assert (shop.unknown, shop.alerts, shop.cookie_domain, shop.callers) == (None, False, None, "token")
+    assert shop.tracker == sites.Tracker(path=None, endpoint=None, cookie="script", redirect=())
     assert (shop.daily_cap, {field.policy_tag for field in shop.fields}) == (None, {""})
 
 
@@ -207,7 +208,65 @@ SITE_MISTAKES = {
     "alerts: often": ("", "alerts: 'often' must be true or false"),
     "daily_cap: 0": ("", "daily_cap: 0 must be a whole number of beacons, at least 1"),
     "callers: some": ("", "callers: 'some' is not known; choose one of token, any"),
+    'cookie_domain: "a.example; HttpOnly"': ("", "cookie_domain: 'a.example; HttpOnly' must be a domain such as"),
+    "tracker: /a.js": (", tracker", "must be a mapping (key: value), not '/a.js'"),
+    "tracker: {src: /a.js}": (", tracker", "'src' is not known here; known: cookie, endpoint, path, redirect"),
+    "tracker: {path: a.js}": (", tracker", "path: 'a.js' must be a path such as /a/b.js: letters, digits,"),
+    "tracker: {path: /a}": (", tracker", "path: '/a' must be a path such as /a/b.js"),
+    "tracker: {path: /a//b.js}": (", tracker", "path: '/a//b.js' must be a path such as /a/b.js"),
+    "tracker: {path: /a/../b.js}": (", tracker", "path: '/a/../b.js' must be a path such as /a/b.js"),
+    "tracker: {path: '/{a}.js'}": (", tracker", "path: '/{a}.js' must be a path such as /a/b.js"),
+    "tracker: {path: /static/js/a.js}": (", tracker", "path: '/static/js/a.js' must be a path such as /a/b.js"),
+    "tracker: {endpoint: /}": (", tracker", "endpoint: '/' must be a path such as /x"),
+    "tracker: {endpoint: /x/}": (", tracker", "endpoint: '/x/' must be a path such as /x"),
+    "tracker: {endpoint: /metrics}": (", tracker", "endpoint: '/metrics' must be a path such as /x"),
+    "tracker: {path: /a.js, endpoint: /a.js}": (", tracker", "endpoint: /a.js is a script's of a swallow site"),
+    "tracker: {cookie: server}": (", tracker", "cookie: 'server' is not known; choose one of script, arms, none"),
+    "tracker: {cookie: arms}, cookie_domain: a.example": (", tracker", "cookie: arms needs a field sid in the shape"),
+    "tracker: {redirect: shop.example}": (", tracker", "redirect: must be a list of hosts such as www.shop.example"),
+    "tracker: {redirect: ['https://shop.example']}": (", tracker", "redirect: must be a list of hosts such as"),
 }
+
+
+def test_a_cookie_of_arms_needs_the_domain_that_pages_share_with_it():
+    shapes = SHAPES.replace("      oid:", "      sid: {from: query}\n      oid:")
+
+    found = mistakes(f"{shapes}\nsites:\n  shop: {{method: swallow, shape: short, tracker: {{cookie: arms}}}}")
+
+    assert len(found) == 1
+    assert found[0].startswith("my.yaml: site shop, tracker: cookie: arms needs the site's cookie_domain")
+
+
+@pytest.mark.parametrize("method", ["gaze", "pierce"])
+def test_a_tracker_is_for_sites_to_which_a_script_sends(method):
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: {method}, shape: short, tracker: {{endpoint: /x}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: is for sites of method swallow and pirate, whose beacons a script sends"
+    ]
+
+
+def test_redirects_are_for_sites_to_which_the_page_sends():
+    found = mistakes(f"{SHAPES}\nsites: {{shop: {{method: pirate, shape: short, tracker: {{redirect: [a.example]}}}}}}")
+
+    assert found == [
+        "my.yaml: site shop, tracker: redirect: is for sites of method swallow, to which redirect.html sends"
+    ]
+
+
+def test_sites_may_share_a_script_s_path_but_no_endpoint():
+    tracked = "  {}: {{method: {}, shape: short, tracker: {{path: /a/b.js, endpoint: {}}}}}\n"
+    one, two = tracked.format("one", "swallow", "/x"), tracked.format("two", "swallow", "/y")
+
+    loaded = sites.parse(f"{SHAPES}\nsites:\n{one}{two}")
+
+    assert loaded["two"].tracker == sites.Tracker(path="/a/b.js", endpoint="/y", cookie="script", redirect=())
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('/y', '/x')}") == [
+        "my.yaml: site two, tracker: endpoint: /x is site one's endpoint: give it another path"
+    ]
+    assert mistakes(f"{SHAPES}\nsites:\n{one}{two.replace('swallow', 'pirate')}") == [
+        "my.yaml: site one, tracker: path: /a/b.js is a script's of a pirate site: give it another path"
+    ]
 
 
 @pytest.mark.parametrize("body", SITE_MISTAKES)
@@ -304,6 +363,7 @@ WORDS = sorted(
         "schema",
     }
     | {"coerce", "default", "check_with", "allowed", "anyof", "device:dt", "mask", "policy", "form", "short", "shop"}
+    | {"tracker", "path", "endpoint", "cookie", "redirect", "arms", "/x.js"}
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS)
 KEYS = st.sampled_from(WORDS) | st.integers() | st.none() | st.text(max_size=3)
