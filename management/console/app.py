@@ -238,6 +238,18 @@ class Audit:
         _answer(resp, self._desk.audited())
 
 
+class Snippets:
+    """The texts for a site's pages."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def on_get(self, req: Request, resp: Response, site: str) -> None:
+        """Answer each kind; ?url= is the collector's address as browsers see it, ?page= that of an image's page."""
+        given = [req.get_param(name) or "" for name in ("url", "page")]
+        _answer(resp, await asyncio.to_thread(self._desk.snippets, site, *given))
+
+
 class Tests:
     """Test beacons of a site."""
 
@@ -269,6 +281,7 @@ def create_app(watch: Watch, desk: Desk, door: Door, about: Mapping[str, Any], s
     app.add_route("/failed/{fid}", failed, suffix="one")
     app.add_route("/failed/{fid}/retry", failed, suffix="retry")
     app.add_route("/audit", Audit(desk))
+    app.add_route("/sites/{site}/snippets", Snippets(desk))
     app.add_route("/sites/{site}/test", tests)
     app.add_route("/sites/{site}/test/{eid}", tests, suffix="one")
     app.add_error_handler(OceanusError, _told)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from arms.fingerprints import SCRIPTS
 from management import audit, failed, sql
 from management.console.shown import shown, shown_line
 from management.console.stream import Stream
@@ -19,6 +20,7 @@ from management.console.trial import trial
 from management.failed import Row, Wanted
 from management.failed_table import FailedTable
 from management.retry import BEFORE, CANNOT, SENT, UNSENT, Verdict
+from management.snippet import KINDS, NoSnippetError, snippet
 from management.status import Journal
 from oceanus import records
 from oceanus.auditor import Auditor
@@ -182,7 +184,29 @@ class Desk:
             **audit.told(found),
         }
 
-    # --- test beacons
+    # --- snippets and test beacons
+
+    def snippets(self, site: str, url: str, page: str) -> dict[str, Any]:
+        """Return the texts for a site's pages, each with its kind, or why there is none of that kind.
+
+        `url`: the collector's address as browsers see it (empty: as the console does); `page`: for images.
+        """
+        declared = self._site(site)
+        url = url or self._arms.url
+        script, missing = self._script(declared)
+        return {"url": url, "kinds": [_snippet(declared, url, kind, script, missing, page) for kind in KINDS]}
+
+    def _script(self, site: Site) -> tuple[bytes, str]:
+        """Return the script of a site as arms serves it, for its hash must be of those bytes; or why there is none."""
+        name = SCRIPTS.get(site.method)
+        if name is None:
+            return b"", ""
+        address = f"{self._arms.url.rstrip('/')}/static/js/{name}"
+        try:
+            answer = httpx.get(address, timeout=ARMS_SECONDS, trust_env=False)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            return b"", f"arms does not answer at {address}: {exc}: is it running?"
+        return (answer.content, "") if answer.is_success else (b"", f"arms answers {answer.status_code} at {address}")
 
     def send_test(self, site: str) -> dict[str, Any]:
         """Send a test beacon to a site through arms; return the event it will be, and what arms answered."""
@@ -234,6 +258,15 @@ class Desk:
         if name not in self._declared:
             raise AskedWronglyError(f"{self._sites_file} declares no site {shown_line(name)}")
         return self._declared[name]
+
+
+def _snippet(site: Site, url: str, kind: str, script: bytes, missing: str, page: str) -> dict[str, str]:
+    if missing and kind != "noscript":
+        return {"kind": kind, "error": shown_line(missing)}
+    try:
+        return {"kind": kind, "text": snippet(site, url, kind, script, page=page)}
+    except NoSnippetError as exc:
+        return {"kind": kind, "error": shown_line(str(exc))}
 
 
 def _check_id(text: str) -> None:

@@ -1,5 +1,7 @@
 """The composition root of the console: reads the settings, builds what it needs, and hands back the application."""
 
+import logging
+
 from management import running, status
 from management.console.app import App, create_app
 from management.console.desk import Arms, Desk
@@ -21,6 +23,7 @@ def create() -> App:
     environ = settings.environment()
     read = settings.read(ConsoleSettings, environ)
     worker.start_log(read.log)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of each look at arms
     file = running.sites_file(environ)
     declared = sites.load(file)
     chosen = running.warehouse(environ)

@@ -1,0 +1,19 @@
+// The token goes in the body of one POST, and comes back as a cookie that no script can read.
+const form = document.getElementById("login");
+const wrong = document.getElementById("wrong");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  wrong.textContent = "";
+  try {
+    const answer = await fetch("/login", { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (answer.ok) {
+      location.replace("/");
+      return;
+    }
+    wrong.textContent = (await answer.json()).error;
+  } catch {
+    wrong.textContent = "The console does not answer: is it running?";
+  }
+  form.elements.token.select();
+});
