@@ -62,7 +62,6 @@ def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Layout:
     """Return what `up` runs and where: arms listens on `host`, and every port but its own is a free one."""
     inner = ("redis", "bigquery", "bigquery_storage", "r2bq", "table_manager", "revelation")
-    console = settings.console_port or free_port()
     return Layout(
         data_dir=Path(settings.data_dir).absolute(),
         sites_file=str(Path(settings.sites_file).absolute()) if settings.sites_file else str(SAMPLE),
@@ -70,7 +69,9 @@ def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Lay
         dataset=settings.dataset,
         project=settings.project or LOCAL_PROJECT,
         host=host,
-        ports={"arms": settings.port or free_port()} | {name: free_port() for name in inner} | {"console": console},
+        ports={"arms": settings.port or free_port()}
+        | {name: free_port() for name in inner}
+        | {"console": settings.console_port or free_port()},
         own_redis=not settings.redis_host,
         redis_maxmemory=settings.redis_maxmemory,
         own_bigquery=not settings.project and not settings.emulator,

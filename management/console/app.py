@@ -5,8 +5,9 @@ arms does so in a thread of its own, so that no viewer's stream stops for anothe
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -68,14 +69,18 @@ class Guard:
 
 
 class Lifespan:
-    """Begins to watch when the server is ready."""
+    """Watches from the first request to the last."""
 
-    def __init__(self, started: Callable[[], None]) -> None:
-        self._started = started
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Start the watch's threads, in the process that serves."""
-        self._started()
+        self._watch.start()
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """End them."""
+        self._watch.stop()
 
 
 class Files:
@@ -179,6 +184,7 @@ class Live:
                     more = 0 if is_first else page.more  # before the first tick nobody looked
                     yield _event("records", {"rows": [shown.row(one) for one in page.records], "more": more})
                 is_first = False
+                yield SSEvent()  # only what is sent shows Falcon that somebody has gone
                 await asyncio.sleep(TICK_SECONDS)
         finally:
             self._viewers -= 1
@@ -265,10 +271,10 @@ class Tests:
         _answer(resp, await asyncio.to_thread(self._desk.where, site, eid, _micros(req)))
 
 
-def create_app(watch: Watch, desk: Desk, door: Door, about: Mapping[str, Any], started: Callable[[], None]) -> App:
+def create_app(watch: Watch, desk: Desk, door: Door, about: Mapping[str, Any]) -> App:
     """Return the console as an ASGI application; `about` is what a page is told of this deployment."""
     files = pages.load()
-    app: App = falcon.asgi.App(middleware=[Guard(door), Lifespan(started)])
+    app: App = falcon.asgi.App(middleware=[Guard(door), Lifespan(watch)])
     failed, tests, page = Failed(desk), Tests(desk), Files(files)
     app.add_route("/", page)
     app.add_route("/page/{name}", page)
@@ -315,7 +321,9 @@ def _event(name: str, told: object, retry_ms: int | None = None) -> SSEvent:
 def _micros(req: Request) -> int:
     """Return ?at=, in seconds since 1970, as microseconds."""
     at = req.get_param_as_float("at", required=True, min_value=0, max_value=4e9)
-    return int((at or 0.0) * 1e6)
+    if at is None or math.isnan(at):
+        raise falcon.HTTPInvalidParam("It must be seconds since 1970.", "at")
+    return int(at * 1e6)
 
 
 async def _body(req: Request) -> dict[str, str]:

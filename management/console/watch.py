@@ -67,13 +67,18 @@ class Watch:
         self._clock = clock
         self._journal: Journal | None = None
         self._deaf: dict[str, str] = {}
+        self._over = threading.Event()
 
     def start(self) -> None:
-        """Begin to look and to hear; the threads end with the process."""
+        """Begin to look and to hear; the threads end with `stop`, and with the process."""
         for name, spool in self._spools.every.items():
             threading.Thread(target=self._hear, args=(name, spool), name=f"hears {name}", daemon=True).start()
         for work in (self._look_on, self._seldom_on):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+    def stop(self) -> None:
+        """Look and hear no more; who waits for a Redis that is away hears of this when it is back."""
+        self._over.set()
 
     def look(self) -> Moment:
         """Look once at every site."""
@@ -97,16 +102,16 @@ class Watch:
             self._sites = [*self._declared, *sorted(self._spools.sites() - set(self._declared))]
 
     def _seldom_on(self) -> None:
-        while True:
+        while not self._over.is_set():
             self.seldom()
-            time.sleep(SELDOM_SECONDS)
+            self._over.wait(SELDOM_SECONDS)
 
     def _look_on(self) -> None:
-        while True:
+        while not self._over.is_set():
             began = time.monotonic()
             self.look()
             took = time.monotonic() - began
-            time.sleep(max(LOOK_SECONDS - took, REST_TIMES * took, 0.0))
+            self._over.wait(max(LOOK_SECONDS - took, REST_TIMES * took))
 
     def _hear(self, name: str, spool: Spool) -> None:
         def deaf(error: SpoolError) -> None:
@@ -118,3 +123,5 @@ class Watch:
             self._deaf.pop(name, None)
             if heard:
                 self.stream.hear(*heard)
+            if self._over.is_set():
+                return

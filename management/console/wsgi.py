@@ -46,7 +46,7 @@ def create() -> App:
         "dataset": chosen.dataset,
         "is_local": bool(chosen.emulator),
     }
-    return create_app(watch, desk, Door(read.token, read.hosts), about, watch.start)
+    return create_app(watch, desk, Door(read.token, read.hosts), about)
 
 
 def _arms(read: ConsoleSettings, environ: dict[str, str]) -> Arms:

@@ -23,6 +23,7 @@ def test_all_ports_but_that_of_arms_are_free_ones():
         "r2bq": 50004,
         "table_manager": 50005,
         "revelation": 50006,
+        "console": 50001,
     }
 
 

@@ -23,12 +23,13 @@ export class Chart {
     this.node.append(this.area, this.line);
   }
 
-  /** Draw values at their times up to `now`; where one is not known, the line is broken. Return the top of the chart. */
+  /** Draw values at their times up to `now`; where one is not known, the line is broken. Return the highest. */
   draw(times, values, now) {
     const slots = Math.min(this.width / 2, SPAN_SECONDS);
     const points = thinned(times, values, now, slots);
-    let top = this.least;
-    for (const [, value] of points) if (value > top) top = value;
+    let highest = 0;
+    for (const [, value] of points) if (value > highest) highest = value;
+    const top = Math.max(highest, this.least);
     const x = (place) => ((place + 1) / slots) * this.width;
     const y = (value) => this.height - 1 - (value / top) * (this.height - 3);
     let line = "", area = "", last = null;
@@ -46,7 +47,7 @@ export class Chart {
     if (last != null) area += `L${x(last).toFixed(1)} ${this.height}Z`;
     this.line.setAttribute("d", line);
     this.area.setAttribute("d", area);
-    return top;
+    return highest;
   }
 }
 

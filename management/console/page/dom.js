@@ -69,8 +69,8 @@ export function aloud(text) {
 export function fields(told) {
   const list = el("dl", { class: "fields" });
   for (const [name, value] of Object.entries(told)) {
-    const text = value === null ? "null" : typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
-    list.append(el("dt", {}, name), el("dd", {}, text === "" ? el("span", { class: "muted" }, "empty") : text));
+    const text = value === null ? "" : typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
+    list.append(el("dt", {}, name), el("dd", {}, text === "" ? el("span", { class: "muted" }, "–") : text));
   }
   return list;
 }

@@ -78,14 +78,14 @@ export class Failed {
     const outcome = el("span", { class: "muted" }, one.sent_again ? "sent again" : "");
     const retry = el("button", { type: "button", hidden: one.sent_again, onclick: () => this.retry(one.fid, retry, outcome) }, "Retry",
       el("span", { class: "unseen" }, ` ${one.fid}`));
-    const open = el("button", { type: "button", class: "name", onclick: () => this.show(one.fid, open) }, clock(one.at, false));
+    const open = el("button", { type: "button", class: "name", onclick: () => this.show(one.fid, one.site, open) }, clock(one.at, false));
     return el("tr", {}, el("td", { class: "at" }, open), el("td", {}, one.site),
       el("td", { class: "says" }, el("bdi", {}, one.reason)), el("td", { class: "act" }, retry, outcome));
   }
 
-  async show(fid, opened) {
+  async show(fid, site, opened) {
     this.opened = opened;
-    await this.detail.show(fid, `/failed/${fid}`, (told) => {
+    await this.detail.show(`${site}: failed record`, fid, `/failed/${fid}`, (told) => {
       const outcome = el("span", { class: "muted" }, told.can ? "Sent once, however often you press." : "");
       const retry = el("button", { type: "button", disabled: !told.can, onclick: () => this.retry(fid, retry, outcome) }, "Retry");
       const { retry: would, ...record } = told.record;

@@ -49,6 +49,7 @@ function route() {
 function show(isNew) {
   if (!state.moment) return;
   for (const name of Object.keys(TITLES)) $(name).hidden = name !== state.view;
+  $("foot").hidden = false;
   if (isNew) {
     if (state.view === "failed") failed.open(state.site);
     if (state.view === "audit") audit.open();

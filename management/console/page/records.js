@@ -3,7 +3,7 @@
 import { ask, clock, count, el, fields, say } from "./dom.js";
 
 const LINES = 100;
-const PAIRS = 4;
+const PAIRS = 3;
 const TYPED_MS = 300;
 
 export class Records {
@@ -26,7 +26,7 @@ export class Records {
           el("th", { scope: "col", class: "at" }, "Time, UTC"),
           el("th", { scope: "col", class: "site" }, "Site"),
           el("th", { scope: "col", class: "event" }, "Event"),
-          el("th", { scope: "col" }, "Says"))),
+          el("th", { scope: "col" }, "Record"))),
         this.body),
       this.empty);
     section.append(
@@ -49,7 +49,8 @@ export class Records {
     const event = el("td", { class: "event" });
     const pairs = Array.from({ length: PAIRS }, () => [el("span", { class: "key" }), el("bdi")]);
     const node = el("tr", { hidden: true, onclick: (one) => one.target.closest("button") || this.show(place) },
-      el("td", { class: "at" }, button), site, event, el("td", { class: "says" }, pairs.flat()));
+      el("td", { class: "at" }, button), site, event, el("td", { class: "says" },
+        el("div", { class: "pairs" }, pairs.map((pair) => el("p", {}, pair)))));
     return { node, button, site, event, pairs };
   }
 
@@ -108,7 +109,7 @@ export class Records {
     this.place = place;
     this.chosen = row.number;
     this.changed = true;
-    if (row.eid) await this.detail.show(row.eid, `/records/${row.eid}?${new URLSearchParams({ site: row.site, at: row.at })}`);
+    if (row.eid) await this.detail.show(`${row.site} ${row.event}`, row.eid, `/records/${row.eid}?${new URLSearchParams({ site: row.site, at: row.at })}`);
   }
 
   draw() {
@@ -152,12 +153,12 @@ export class Detail {
     this.node.addEventListener("keydown", (event) => event.key === "Escape" && this.hide());
   }
 
-  async show(id, path, draw = (told) => [fields(told.fields)]) {
+  async show(title, id, path, draw = (told) => [fields(told.fields)]) {
     this.id = id;
     this.hint.hidden = true;
     this.full.hidden = false;
     this.node.classList.add("open");
-    say(this.title, "Event");
+    say(this.title, title);
     say(this.from, id);
     this.body.replaceChildren(el("p", { class: "muted" }, "…"));
     try {

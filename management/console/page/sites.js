@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 
 const FIGURES = [
   { key: "rate", label: "Beacons a second", least: 1, text: (now) => rate(now.rate), top: rate },
-  { key: "oldest", label: "Freshness", least: 2, text: (now) => age(now.oldest), top: age },
+  { key: "oldest", label: "Freshness", least: 2, text: (now) => waited(now.oldest), top: waited },
   { key: "queue", label: "Queue", least: 10, text: (now) => count(now.queue + now.claimed), top: count },
   { key: "failing", label: "Failed", least: 1, text: (now) => count(now.failed), top: (number) => `${rate(number)} a second` },
 ];
@@ -13,6 +13,10 @@ const BELOW = {
   oldest: (now) => (now.queue + now.claimed ? "the oldest that waits" : "nothing waits"),
   queue: (now) => (now.claimed ? `${count(now.claimed)} being written` : "none being written"),
   failing: (now) => (now.failing ? `${rate(now.failing)} a second now` : "today, rejected or refused"),
+};
+
+const IS_NONE = {
+  rate: (now) => !now.rate, oldest: (now) => !now.oldest, queue: (now) => !(now.queue + now.claimed), failing: (now) => !now.failed,
 };
 
 export class Sites {
@@ -69,8 +73,9 @@ export class Sites {
       node.append(el("td", { class: `with-${key}` }, el("div", { class: "spark" }, cells[key], charts[key].node)));
     }
     cells.landed = el("td", { class: "number wide" }, "–");
-    cells.last = el("td", { class: "number wide" }, "–");
-    node.append(cells.landed, cells.last);
+    cells.last = el("span");
+    cells.begin = el("a", { href: `#/snippets?${new URLSearchParams({ site: name })}` }, "none yet: snippet");
+    node.append(cells.landed, el("td", { class: "number wide" }, cells.last, cells.begin));
     this.body.append(node);
     this.lines.set(name, { node, cells, charts });
     return this.lines.get(name);
@@ -83,7 +88,7 @@ export class Sites {
       const highest = chart.draw(history.times, history.series(chosen, key), moment.at);
       say(value, now ? text(now) : "–");
       say(below, now ? BELOW[key](now) : "not known");
-      say(scale, top(highest));
+      say(scale, `max ${top(highest)}`);
       value.classList.toggle("bad", key === "failing" && Boolean(now?.failing));
     }
     for (const name of Object.keys(moment.sites)) this.line(name);
@@ -92,13 +97,21 @@ export class Sites {
       node.classList.toggle("chosen", name === chosen);
       for (const { key, text } of FIGURES) {
         say(cells[key], own ? text(own) : "–");
+        cells[key].classList.toggle("none", !own || IS_NONE[key](own));
         charts[key].draw(history.times, history.series(name, key), moment.at);
       }
       cells.failing.classList.toggle("bad", Boolean(own?.failing));
       say(cells.landed, own ? count(own.landed) : "–");
-      say(cells.last, own?.last == null ? "none yet" : `${age(own.last)} ago`);
+      cells.landed.classList.toggle("none", !own?.landed);
+      const began = own?.last != null;
+      cells.begin.hidden = began || !own;
+      say(cells.last, began ? `${age(own.last)} ago` : "");
     }
   }
+}
+
+function waited(seconds) {
+  return seconds ? age(seconds) : "0 s";
 }
 
 /** Return all sites as one. */
@@ -124,5 +137,5 @@ export function standing(moment, chosen) {
     return [now.oldest > 60 ? "bad" : "busy", `${counted(now.queue + now.claimed, "record")} on the way, the oldest for ${age(now.oldest)}.${more}`];
   }
   if (now.last == null) return ["calm", `No beacon yet: put a snippet into a page, or send a test beacon.${more}`];
-  return ["calm", `All that was accepted has come to its end. The last beacon came ${age(now.last)} ago.${more}`];
+  return ["calm", `Nothing waits. The last beacon came ${age(now.last)} ago.${more}`];
 }

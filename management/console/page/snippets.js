@@ -14,8 +14,10 @@ export class Snippets {
     this.code = el("code");
     this.copied = el("span", { class: "muted", role: "status" });
     this.copy = el("button", { type: "button", onclick: () => this.copyText() }, "Copy");
-    this.panel = el("div", { class: "panel", role: "tabpanel", id: "snippet", tabindex: "0", "aria-label": "The snippet" }, el("pre", {}, this.code));
     this.trouble = el("p", { class: "empty" });
+    this.panel = el("div", { class: "panel", role: "tabpanel", id: "snippet", tabindex: "0", "aria-label": "The snippet" },
+      el("pre", {}, this.code), this.trouble);
+    this.ofPage = [el("label", { for: "page" }, "Page that the image is on"), this.page];
     this.test = el("button", { type: "button", class: "first", onclick: () => this.send() }, "Send a test beacon");
     this.steps = el("ol", { class: "steps" });
     this.report = el("div", { "aria-live": "polite" });
@@ -24,9 +26,8 @@ export class Snippets {
         el("div", {},
           el("h2", {}, "For its pages"),
           el("div", { class: "tools" },
-            el("label", { for: "url" }, "Collector, as browsers see it"), this.url,
-            el("label", { for: "page", class: "for-page" }, "Page of the image"), this.page),
-          this.tabs, this.panel, this.trouble,
+            el("label", { for: "url" }, "Collector, as browsers see it"), this.url, this.ofPage),
+          this.tabs, this.panel,
           el("p", { class: "act" }, this.copy, this.copied)),
         el("div", {},
           el("h2", {}, "Does it arrive?"),
@@ -52,7 +53,7 @@ export class Snippets {
     try {
       const told = await ask(`/sites/${encodeURIComponent(site)}/snippets?${new URLSearchParams({ url: this.url.value.trim(), page: this.page.value.trim() })}`);
       if (site !== this.site) return;
-      if (!this.url.value) this.url.placeholder = told.url || this.url.placeholder;
+      if (!this.url.value) this.url.value = told.url;
       this.draw(told.kinds);
     } catch (error) {
       this.draw([]);
@@ -71,6 +72,7 @@ export class Snippets {
     say(this.code, chosen?.text ?? "");
     say(this.trouble, chosen?.error ?? "");
     this.copy.disabled = !chosen?.text;
+    for (const node of this.ofPage) node.hidden = this.kind !== "noscript";
     say(this.copied, "");
   }
 
