@@ -52,7 +52,10 @@ class Arms:
 
 
 class Desk:
-    """Holds the tools; one audit runs at a time, and its answer is kept."""
+    """Holds the tools; one audit runs at a time, and its answer is kept.
+
+    `check_warehouse` raises at once where BigQuery is away: Google's client would try a query for many minutes.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Desk:
         stream: Stream,
         arms: Arms,
         ask_journal: Callable[[], Journal | None],
+        check_warehouse: Callable[[], None],
         sites_file: str,
     ) -> None:
         self._declared = declared
@@ -70,6 +74,7 @@ class Desk:
         self._stream = stream
         self._arms = arms
         self._ask_journal = ask_journal
+        self._check_warehouse = check_warehouse
         self._sites_file = sites_file
         self._auditing = threading.Lock()
         self._audited: dict[str, Any] | None = None
@@ -83,6 +88,7 @@ class Desk:
         if heard:
             return {"site": heard.site, "eid": eid, "from": "stream", "fields": _fields(heard.raw)}
         declared = self._site(site)
+        self._check_warehouse()
         path = self._table.naming.path(declared, records.time_text(at_us))
         span = "" if declared.table.is_daily else "AND dt BETWEEN TIMESTAMP_MICROS(@first) AND TIMESTAMP_MICROS(@last)"
         query = f"SELECT * FROM `{path}` WHERE eid = @eid {span} LIMIT 1"  # noqa: S608 - names of ours
@@ -107,6 +113,7 @@ class Desk:
             since_us = failed.since_us(since, _now_us()) if since else None
         except ValueError as exc:
             raise AskedWronglyError(str(exc)) from None
+        self._check_warehouse()
         wanted = Wanted(site=site or None, reason=reason or None, since_us=since_us)
         every = Wanted(site=site or None, since_us=since_us)
         groups = self._table.ask(failed.groups_sql(self._table.path, every, [], REASONS)).rows
@@ -138,6 +145,7 @@ class Desk:
 
     def _row(self, fid: str) -> Row:
         _check_id(fid)
+        self._check_warehouse()
         row = self._table.row(fid)
         if row is None:
             raise AskedWronglyError(f"no failed record in {self._table.path} has the id {fid}: it may be on its way")
@@ -168,6 +176,7 @@ class Desk:
 
     def _audit(self, days: int | None) -> dict[str, Any]:
         began = time.time()
+        self._check_warehouse()
         found = audit.find(self._auditor, self._table.spool, self._declared, audit.last_days(days), self._ask_journal())
         remarks = audit.remarks(found, self._sites_file)
         try:
@@ -247,6 +256,7 @@ class Desk:
         path = self._table.naming.path(declared, records.time_text(at_us))
         if waits:
             return {"place": "waits", "waiting": look.queue + look.claimed, "table": path}
+        self._check_warehouse()
         timed = not declared.table.is_daily
         try:
             found = self._table.queries.landed(path, "eid", [eid], at_us - SPAN_US, at_us + SPAN_US, timed)

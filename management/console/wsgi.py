@@ -13,9 +13,12 @@ from management.failed_table import FailedTable
 from management.status import Journal
 from oceanus import settings, sites, warehouse, worker
 from oceanus.auditor import MAX_BYTES, Auditor
-from oceanus.errors import MisconfiguredError
+from oceanus.errors import MisconfiguredError, WarehouseUnclearError
 from oceanus.settings import ConsoleSettings, UpSettings
 from oceanus.tables import Naming
+from oceanus.warehouse.clients import why_away
+
+ASK_SECONDS = 5.0
 
 
 def create() -> App:
@@ -35,11 +38,18 @@ def create() -> App:
     def journal() -> Journal | None:
         return status.ask_arms(f"{arms.url.rstrip('/')}/metrics" if arms.url else None)
 
+    def check_warehouse() -> None:
+        away = why_away(clients, chosen.dataset, ASK_SECONDS)
+        if away:
+            raise WarehouseUnclearError(
+                f"BigQuery is away, and what is accepted waits in Redis: try again later: {away}"
+            )
+
     stream = Stream()
     watch = Watch(spools, declared, stream, History(), journal)
     auditor = Auditor(spools, queries, warehouse.Writer(clients), naming, MAX_BYTES)
     table = FailedTable(spools, queries, naming, MAX_BYTES)
-    desk = Desk(declared, table, auditor, stream, arms, journal, file)
+    desk = Desk(declared, table, auditor, stream, arms, journal, check_warehouse, file)
     about = {
         "sites": [{"name": site.name, "method": site.method} for site in declared.values()],
         "project": chosen.project,

@@ -14,7 +14,7 @@ const state = { view: "", site: "", moment: null, names: [], link: "", tone: "" 
 const history = new History();
 
 const sites = new Sites($("sites"), (name) => go(state.view, state.site === name ? "" : name));
-const records = new Records($("records"), (words) => live.want(state.site, words));
+const records = new Records($("records"), (words) => live.want(state.site, words), () => later());
 const failed = new Failed($("failed"));
 const audit = new Audit($("audit"));
 const snippets = new Snippets($("snippets"));

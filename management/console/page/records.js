@@ -7,8 +7,10 @@ const PAIRS = 3;
 const TYPED_MS = 300;
 
 export class Records {
-  constructor(section, want) {
+  /** `want(words)` asks for other records, `redraw()` for a frame. */
+  constructor(section, want, redraw) {
     this.want = want;
+    this.redraw = redraw;
     this.rows = [];
     this.held = null;
     this.more = 0;
@@ -90,6 +92,7 @@ export class Records {
     const held = is || this.pressed;
     if (held && !this.isHeld) this.held = 0;
     if (!held) this.held = null;
+    this.redraw();
   }
 
   key(event) {
@@ -109,6 +112,7 @@ export class Records {
     this.place = place;
     this.chosen = row.number;
     this.changed = true;
+    this.redraw();
     if (row.eid) await this.detail.show(`${row.site} ${row.event}`, row.eid, `/records/${row.eid}?${new URLSearchParams({ site: row.site, at: row.at })}`);
   }
 

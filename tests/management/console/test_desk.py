@@ -26,7 +26,8 @@ def a_desk(made: Deployment, stream: Stream | None = None, arms: str = "") -> De
     auditor = Auditor(spools, queries, warehouses.Writer(made.warehouse.clients), made.naming)
     table = FailedTable(spools, queries, made.naming, MAX_BYTES)
     declared = sites.load(str(made.file))
-    return Desk(declared, table, auditor, stream or Stream(), Arms(url=arms, token=""), lambda: None, str(made.file))
+    away = [lambda: None, lambda: None]  # arms is not asked, BigQuery is there
+    return Desk(declared, table, auditor, stream or Stream(), Arms(url=arms, token=""), *away, str(made.file))
 
 
 def test_a_failed_record_is_shown_with_its_reason_and_retried_once_however_often_it_is_pressed(deployment):
