@@ -46,7 +46,7 @@ def save(
         "pid": up.pid,
         "create_time": up.create_time,
         "url": plan.url,
-        "console": console,
+        "console": console or None,
         "redis": {
             "host": environ["REDIS_PD_SERVICE_HOST"],
             "port": read(RedisSettings, environ).port,

@@ -126,7 +126,7 @@ class _House:
         self._folder = ours
         self._log = log
         self._token = ours.token(settings.trust_token)
-        self._console = programs.console_url(plan, environ)
+        self._console = programs.console_url(plan, environ) if settings.console else ""
         self._ready = False
         self._children = Supervisor(log, self._written)
 
@@ -169,7 +169,8 @@ class _House:
         self._log.tell("up", f"sites file: {self._plan.sites_file}")
         self._log.tell("up", f"alerts file: {self._plan.alerts_file or 'none (ALERTS_FILE is not set)'}")
         self._log.tell("up", f"every line, also those not shown here: {self._plan.data_dir / LOG_FILE}")
-        self._log.say(f"console: {self._console}")
+        if self._console:
+            self._log.say(f"console: {self._console}")
         self._log.say(f"ready: {self._plan.url}")
         systemd.tell(self._settings, "READY=1")
         await stop.wait()
@@ -195,10 +196,12 @@ class _House:
         await self._children.start(self._program("table_manager"))
         if self._plan.alerts_file:
             await self._children.start(self._program("revelation"))
-        await self._children.start(programs.console(self._plan, self._environ, self._token))
+        if self._console:
+            await self._children.start(programs.console(self._plan, self._environ, self._token))
         await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
         await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
-        await self._until(lambda: _is_ok(f"{self._console}hc"), "the console")
+        if self._console:
+            await self._until(lambda: _is_ok(f"{self._console}hc"), "the console")
 
     async def _stop(self, hurried: asyncio.Event) -> None:
         if not self._children.running:

@@ -391,6 +391,7 @@ class ConsoleSettings:
 class UpSettings:
     """`oceanus up` and the commands that look for what it runs."""
 
+    console: bool = var("CONSOLE", "1", switch, "0: run no console")
     console_port: int = var("CONSOLE_PORT", "0", port, "port of the console; 0: a free one")
     port: int = var("PORT", "8080", port, "port of arms")
     data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")

@@ -1,4 +1,4 @@
-"""The console as a person sees it: `oceanus up` serves it, headless Chromium looks at it, at two widths and both schemes.
+"""The console as a person sees it: `oceanus up` serves it, Chromium looks at it, at two widths and in both schemes.
 
 With SCREENS=FOLDER the pictures stay there, for whoever changes how it looks.
 """
