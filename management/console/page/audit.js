@@ -1,6 +1,8 @@
 // Audit: is every accepted beacon one row? Asked for by a button, for BigQuery takes money for it.
 import { ask, clock, count, el, post, say } from "./dom.js";
 
+// On a narrow page those of WIDE are left out: what is wrong stands in the others.
+const WIDE = ["failed", "repeated", "waiting"];
 const COLUMNS = ["accepted", "landed", "failed", "repeated", "waiting", "missing", "doubled"];
 const LOOK_MS = 700;
 const MOST_MINUTES = 50;
@@ -59,7 +61,7 @@ export class Audit {
       answer.remarks.length ? el("ul", { class: "remarks" }, answer.remarks.map((remark) => el("li", {}, remark))) : null,
       el("div", { class: "scroll", role: "region", "aria-label": "The audit, a line a site", tabindex: "0" },
         el("table", {}, el("caption", { class: "unseen" }, "The audit by site"),
-          el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Site"), COLUMNS.map((name) => el("th", { scope: "col", class: "number" }, name)))),
+          el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Site"), COLUMNS.map((name) => el("th", { scope: "col", class: is(name) }, name)))),
           el("tbody", {}, Object.entries(answer.sites).map(([name, site]) => line(name, site))),
           el("tfoot", {}, line("all sites", answer.total)))),
       minutes(answer.sites),
@@ -70,7 +72,11 @@ export class Audit {
 function line(name, site) {
   const bad = (column) => (column === "missing" || column === "doubled") && site[column] !== 0;
   return el("tr", {}, el("th", { scope: "row" }, name),
-    COLUMNS.map((column) => el("td", { class: bad(column) ? "number bad" : site[column] ? "number" : "number none" }, count(site[column]))));
+    COLUMNS.map((column) => el("td", { class: `${is(column)} ${bad(column) ? "bad" : site[column] ? "" : "none"}` }, count(site[column]))));
+}
+
+function is(column) {
+  return WIDE.includes(column) ? "number wide" : "number";
 }
 
 /** Return the minutes that differ, if any do. */

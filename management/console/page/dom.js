@@ -44,6 +44,12 @@ export function clock(at, millis = true) {
   return text.slice(0, 10) === new Date().toISOString().slice(0, 10) ? time : `${text.slice(0, 10)} ${time}`;
 }
 
+/** Return words as a sentence. */
+export function sentence(words) {
+  const text = String(words ?? "");
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${/[.?!…]$/.test(text) ? "" : "."}`;
+}
+
 /** Ask the console; throws an Error with a sentence that says what to do. */
 export async function ask(path, options = {}) {
   let answer;
@@ -54,7 +60,7 @@ export async function ask(path, options = {}) {
   }
   if (answer.status === 401) location.assign("/login");
   const told = await answer.json().catch(() => ({ error: `The console answered ${answer.status}: load this page again.` }));
-  if (!answer.ok) throw new Error(told.error);
+  if (!answer.ok) throw new Error(sentence(told.error));
   return told;
 }
 

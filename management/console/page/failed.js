@@ -88,7 +88,7 @@ export class Failed {
     await this.detail.show(`${site}: failed record`, fid, `/failed/${fid}`, (told) => {
       const outcome = el("span", { class: "muted" }, told.can ? "Sent once, however often you press." : "");
       const retry = el("button", { type: "button", disabled: !told.can, onclick: () => this.retry(fid, retry, outcome) }, "Retry");
-      const { retry: would, ...record } = told.record;
+      const { retry: would, fid: _, ...record } = told.record;
       return [el("p", {}, `A retry: ${would}.`), el("p", { class: "act" }, retry, outcome), fields(record)];
     });
   }

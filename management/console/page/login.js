@@ -11,7 +11,8 @@ form.addEventListener("submit", async (event) => {
       location.replace("/");
       return;
     }
-    wrong.textContent = (await answer.json()).error;
+    const { error } = await answer.json();
+    wrong.textContent = `${error[0].toUpperCase()}${error.slice(1)}.`;
   } catch {
     wrong.textContent = "The console does not answer: is it running?";
   }

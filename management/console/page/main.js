@@ -1,6 +1,6 @@
 // The page: which view is open, for which site, and how it hears of what happens. The address says both, so that a view
 // can be kept or sent: #/records?site=shop
-import { $, aloud, ask, el, say } from "./dom.js";
+import { $, aloud, ask, clock, el, say } from "./dom.js";
 import { History, Live } from "./live.js";
 import { Audit } from "./audit.js";
 import { Failed } from "./failed.js";
@@ -26,6 +26,7 @@ function go(view, site) {
 
 /** Open what the address names. */
 function route() {
+  if (state.view && !location.hash.startsWith("#/")) return;
   const [path, query] = location.hash.slice(2).split("?");
   const view = path in TITLES ? path : "sites";
   const site = new URLSearchParams(query).get("site") ?? "";
@@ -105,6 +106,8 @@ function linked(how) {
   state.link = how;
   $("link").dataset.state = how;
   say($("link-text"), LINKS[how]);
+  $("view").dataset.link = how;
+  later();
 }
 
 let drawing = false;
@@ -120,7 +123,9 @@ function later() {
 }
 
 function draw() {
-  const [tone, sentence] = standing(state.moment, state.view === "audit" ? "" : state.site);
+  const [tone, sentence] = state.link === "away"
+    ? ["bad", `The console does not answer; this is how things stood at ${clock(state.moment.at, false)} UTC.`]
+    : standing(state.moment, state.view === "audit" ? "" : state.site);
   say($("state"), sentence);
   $("state").className = `state ${tone}`;
   if (state.tone && tone !== state.tone) aloud(sentence);
@@ -134,6 +139,10 @@ $("logout").addEventListener("submit", async (event) => {
   event.preventDefault();
   await ask("/logout", { method: "POST" }).catch(() => {});
   location.assign("/login");
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("view").focus();
 });
 addEventListener("hashchange", route);
 route();

@@ -1,5 +1,5 @@
 // Sites: four figures with their last five minutes, of one site or all, and below them a line for each site.
-import { age, count, counted, el, rate, say } from "./dom.js";
+import { age, count, counted, el, rate, say, sentence } from "./dom.js";
 import { Chart } from "./chart.js";
 
 const FIGURES = [
@@ -128,7 +128,7 @@ function whole(every) {
 
 /** Return in a sentence how things stand, and whether it is calm, busy or bad. */
 export function standing(moment, chosen) {
-  if (moment.trouble) return ["bad", `${moment.trouble}. What is shown is older.`];
+  if (moment.trouble) return ["bad", `${sentence(moment.trouble)} What is shown is older.`];
   const now = chosen ? moment.sites[chosen] : whole(Object.values(moment.sites));
   if (!now) return ["bad", chosen ? `nothing is known of ${chosen}` : "no site is known"];
   const journalled = moment.arms.journalled;

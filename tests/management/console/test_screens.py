@@ -6,6 +6,7 @@ With SCREENS=FOLDER the pictures stay there, for whoever changes how it looks.
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,12 +89,17 @@ def opened(chromium: Browser, width: int, scheme: Any) -> Iterator[Page]:
     page.set_default_timeout(30_000)
     page.add_init_script(WATCHED)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" and is_ours(said.text) else None)
     page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith("http://127.0.0.1") else None)
     yield page
     refused, title = page.evaluate("window.refused"), page.title()
     context.close()
     assert (wrong, refused, "owned" in title) == ([], [], False)
+
+
+def is_ours(text: str) -> bool:
+    """Say whether an error is the page's own, and not what the browser says of a console that is away."""
+    return not text.startswith("Failed to load resource")
 
 
 def view(page: Page, running: Running, name: str, site: str = "") -> None:
@@ -191,6 +197,18 @@ def test_a_test_beacon_is_watched_until_it_is_a_row(running, page, site):
     page.locator(".steps li.done", has_text="A row of oceanus.").wait_for()
     [row] = running.up.sql(f"SELECT COUNT(*) AS n FROM {site} WHERE sid LIKE '7e57%'")
     assert row == {"n": 1}
+
+
+def test_a_console_that_is_gone_is_said_and_found_again(running, page):
+    view(page, running, "sites")
+    page.locator("#link[data-state=live]").wait_for()
+    told = json.loads((Path(running.up.environ["DATA_DIR"]) / "up.json").read_text(encoding="utf-8"))
+
+    os.kill(told["children"]["console"], signal.SIGKILL)
+
+    page.locator("#state", has_text="The console does not answer; this is how things stood at").wait_for()
+    page.locator("#link[data-state=live]").wait_for()
+    page.locator("#state", has_text="The last beacon came").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
