@@ -186,6 +186,8 @@ class _House:
             await self._children.start(store)
         await self._until(self._redis_answers, "Redis")
         await self._children.start(self._arms())
+        if self._console:  # early: it reads while the others are waited for
+            await self._children.start(programs.console(self._plan, self._environ, self._token))
         await self._until(self._bigquery_listens, "BigQuery")
         if self._away is None:
             await self._children.once(self._program("table_manager", "--once"))
@@ -196,8 +198,6 @@ class _House:
         await self._children.start(self._program("table_manager"))
         if self._plan.alerts_file:
             await self._children.start(self._program("revelation"))
-        if self._console:
-            await self._children.start(programs.console(self._plan, self._environ, self._token))
         await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
         await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
         if self._console:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from oceanus.errors import MisconfiguredError
 
@@ -124,6 +125,18 @@ def smtp_tls(value: str) -> Literal["starttls", "tls", "none"]:
         case "starttls" | "tls" | "none":
             return value
     raise ValueError("must be starttls, tls or none")
+
+
+def web_address(value: str) -> str:
+    """Take an address such as http://10.0.0.4:8080, or nothing."""
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if value and (not is_one or not value.isprintable() or " " in value):
+        raise ValueError("must be an address such as http://10.0.0.4:8080")
+    return value
 
 
 def certificates(value: str) -> str:
@@ -384,7 +397,9 @@ class ConsoleSettings:
     port: int = var("CONSOLE_PORT", "8084", port, "port of the console; `oceanus up` takes a free one")
     token: str = var("CONSOLE_TOKEN", "", token, "what the console asks for; empty: nothing, and it stays on loopback")
     hosts: frozenset[str] = var("CONSOLE_HOSTS", "", hosts, "names under which a proxy serves the console")
-    arms_url: str = var("CONSOLE_ARMS_URL", "", text, "http://host:port of arms, for test beacons and its journal")
+    arms_url: str = var(
+        "CONSOLE_ARMS_URL", "", web_address, "http://host:port of arms, for test beacons and its journal"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 
-from arms.fingerprints import SCRIPTS
 from management import audit, failed, sql
 from management.console.shown import shown, shown_line
 from management.console.stream import Stream
@@ -20,7 +19,7 @@ from management.console.trial import trial
 from management.failed import Row, Wanted
 from management.failed_table import FailedTable
 from management.retry import BEFORE, CANNOT, SENT, UNSENT, Verdict
-from management.snippet import KINDS, NoSnippetError, snippet
+from management.snippet import KINDS, NoSnippetError, script_name, snippet
 from management.status import Journal
 from oceanus import records
 from oceanus.auditor import Auditor
@@ -207,13 +206,13 @@ class Desk:
 
     def _script(self, site: Site) -> tuple[bytes, str]:
         """Return the script of a site as arms serves it, for its hash must be of those bytes; or why there is none."""
-        name = SCRIPTS.get(site.method)
-        if name is None:
+        try:
+            address = f"{self._arms.url.rstrip('/')}/static/js/{script_name(site)}"
+        except NoSnippetError:  # which says so again, for each kind
             return b"", ""
-        address = f"{self._arms.url.rstrip('/')}/static/js/{name}"
         try:
             answer = httpx.get(address, timeout=ARMS_SECONDS, trust_env=False)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except httpx.HTTPError as exc:
             return b"", f"arms does not answer at {address}: {exc}: is it running?"
         return (answer.content, "") if answer.is_success else (b"", f"arms answers {answer.status_code} at {address}")
 
