@@ -49,5 +49,5 @@ class FailedTable:
 
     def waiting(self, site: str | None) -> int:
         """Return how many failed records, of all sites or one, have not come to the table yet."""
-        names = self.spool.sites() if site is None else {site}
-        return sum(self.spool.look(name).waiting_failed for name in names)
+        names = sorted(self.spool.sites()) if site is None else [site]
+        return sum(look.waiting_failed for look in self.spool.glances(names, []).values())

@@ -18,6 +18,8 @@ COOKIE_SECONDS = 12 * 3600
 TRIES, TRIES_SECONDS = 10, 60.0
 SAFE = ("GET", "HEAD")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
+# What a page elsewhere may link to.
+LINKED = ("/", "/login")
 # Before the token: what the page that asks for it is made of.
 OPEN = ("/login", "/hc", "/page/console.css", "/page/login.js")
 
@@ -60,7 +62,7 @@ class Door:
         if not self._is_ours(asked.host):
             remedy = "open it as 127.0.0.1 or localhost, or name it in CONSOLE_HOSTS"
             return Refusal(403, f"this console is not called {asked.host[:100]}: {remedy}")
-        if asked.fetch_site in ("cross-site", "same-site") and asked.path != "/":
+        if asked.fetch_site in ("cross-site", "same-site") and asked.path not in LINKED:
             return Refusal(403, "asked for by a page of another origin: open the console itself")
         if asked.method not in SAFE and not _is_same(asked.origin, asked.host):
             return Refusal(403, "Origin is not this console: press the button on its own page")

@@ -46,7 +46,10 @@ class Moment:
 
 
 class Watch:
-    """Keeps what was seen last; `stream` and `history` keep what was before."""
+    """Keeps what was seen last; `stream` and `history` keep what was before.
+
+    `surprised` is called when a thread ends by an error that nobody foresaw: what is shown would stand still.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Watch:
         stream: Stream,
         history: History,
         ask_journal: Callable[[], Journal | None],
+        surprised: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.stream = stream
@@ -64,6 +68,7 @@ class Watch:
         self._declared = list(declared)
         self._sites = list(declared)
         self._ask_journal = ask_journal
+        self._surprised = surprised
         self._clock = clock
         self._journal: Journal | None = None
         self._deaf: dict[str, str] = {}
@@ -72,9 +77,11 @@ class Watch:
     def start(self) -> None:
         """Begin to look and to hear; the threads end with `stop`, and with the process."""
         for name, spool in self._spools.every.items():
-            threading.Thread(target=self._hear, args=(name, spool), name=f"hears {name}", daemon=True).start()
+            threading.Thread(
+                target=self._run, args=(self._hear, name, spool), name=f"hears {name}", daemon=True
+            ).start()
         for work in (self._look_on, self._seldom_on):
-            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+            threading.Thread(target=self._run, args=(work,), name=work.__name__, daemon=True).start()
 
     def stop(self) -> None:
         """Look and hear no more; who waits for a Redis that is away hears of this when it is back."""
@@ -101,6 +108,13 @@ class Watch:
         with suppress(SpoolError):  # `look` tells of it
             self._sites = [*self._declared, *sorted(self._spools.sites() - set(self._declared))]
 
+    def _run(self, work: Callable[..., None], *given: Any) -> None:
+        try:
+            work(*given)
+        except Exception:
+            log.exception("ending, for another to start")
+            self._surprised()
+
     def _seldom_on(self) -> None:
         while not self._over.is_set():
             self.seldom()
@@ -111,7 +125,7 @@ class Watch:
             began = time.monotonic()
             self.look()
             took = time.monotonic() - began
-            self._over.wait(max(LOOK_SECONDS - took, REST_TIMES * took))
+            self._over.wait(SELDOM_SECONDS if self.moment.trouble else max(LOOK_SECONDS - took, REST_TIMES * took))
 
     def _hear(self, name: str, spool: Spool) -> None:
         def deaf(error: SpoolError) -> None:

@@ -1,6 +1,8 @@
 """The composition root of the console: reads the settings, builds what it needs, and hands back the application."""
 
 import logging
+import os
+import signal
 
 from management import running, status
 from management.console.app import App, create_app
@@ -46,7 +48,7 @@ def create() -> App:
             )
 
     stream = Stream()
-    watch = Watch(spools, declared, stream, History(), journal)
+    watch = Watch(spools, declared, stream, History(), journal, _end)
     auditor = Auditor(spools, queries, warehouse.Writer(clients), naming, MAX_BYTES)
     table = FailedTable(spools, queries, naming, MAX_BYTES)
     desk = Desk(declared, table, auditor, stream, arms, journal, check_warehouse, file)
@@ -57,6 +59,11 @@ def create() -> App:
         "is_local": bool(chosen.emulator),
     }
     return create_app(watch, desk, Door(read.token, read.hosts), about)
+
+
+def _end() -> None:
+    """End this worker: its master starts another."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _arms(read: ConsoleSettings, environ: dict[str, str]) -> Arms:

@@ -2,6 +2,9 @@
 const form = document.getElementById("login");
 const wrong = document.getElementById("wrong");
 
+// A link from another origin comes without the cookie of who has logged in before; from here it is sent.
+fetch("/audit").then((answer) => answer.ok && location.replace("/"), () => {});
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   wrong.textContent = "";

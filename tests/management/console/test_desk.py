@@ -3,12 +3,15 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from arms.fingerprints import integrity
 from management.console.desk import Arms, AskedWronglyError, Desk
 from management.console.stream import Stream
 from management.failed_table import FailedTable
+from management.snippet import KINDS, snippet
 from oceanus import records, sites
 from oceanus import warehouse as warehouses
 from oceanus.auditor import MAX_BYTES, Auditor
@@ -16,6 +19,7 @@ from oceanus.shards import Spools
 from tests.management.test_retry import LAX, Deployment, deployment
 
 __all__ = ["deployment"]
+SCRIPT = b"/* the tracker */"
 HOSTILE = "%3Cscript%3Ealert(1)%3C%2Fscript%3E%E2%80%AE"
 
 
@@ -99,6 +103,34 @@ def test_without_arms_a_test_beacon_and_a_snippet_say_what_to_set(deployment):
     )
     assert "does not answer" in kinds["kinds"][0]["error"]
     assert "https://log.example/swallow/search?" in kinds["kinds"][1]["text"]
+
+
+class Scripts(BaseHTTPRequestHandler):
+    """An arms that has the script, and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/static/js/okeanides.js" else 404)
+        self.send_header("Content-Length", str(len(SCRIPT)))
+        self.end_headers()
+        self.wfile.write(SCRIPT)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_snippet_names_the_script_as_arms_serves_it_and_the_collector_as_browsers_see_it(deployment):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    desk = a_desk(deployment, arms=f"http://127.0.0.1:{server.server_address[1]}/")
+
+    told = desk.snippets("search", "https://log.shop.example", "")
+    wrong = desk.snippets("search", "log.shop.example", "")
+    server.shutdown()
+    server.server_close()
+
+    assert [one["kind"] for one in told["kinds"]] == list(KINDS)
+    assert told["kinds"][0]["text"] == snippet(deployment.site, "https://log.shop.example", "tag", SCRIPT)
+    assert integrity(SCRIPT) in told["kinds"][0]["text"]
+    assert "must be an address" in wrong["kinds"][0]["error"]
 
 
 def test_the_audit_s_answer_is_that_of_the_command_and_one_runs_at_a_time(deployment):

@@ -68,7 +68,8 @@ def test_what_another_page_fetches_is_refused_and_a_link_to_the_page_is_not():
     assert [status(door, fetch_site=site) for site in ("cross-site", "same-site", "same-origin", "none")] == [
         403, 403, None, None,
     ]  # fmt: skip
-    assert status(door, fetch_site="cross-site", path="/") is None
+    assert [status(door, fetch_site="cross-site", path=path) for path in ("/", "/login")] == [None, None]
+    assert status(door, fetch_site="cross-site", path="/login", method="POST", origin="http://evil.example") == 403
 
 
 def test_with_a_token_nothing_but_the_login_is_open():

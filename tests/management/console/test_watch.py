@@ -80,6 +80,20 @@ def test_what_is_accepted_is_heard_with_its_site_and_again_after_redis_was_away(
     until(lambda: not [one for one in threading.enumerate() if one.name.startswith(("hears", "_look", "_seldom"))])
 
 
+def test_a_thread_that_ends_by_a_surprise_is_told_of(redis_server):
+    def broken() -> Journal | None:
+        raise KeyError("nobody foresaw this")
+
+    surprised = threading.Event()
+    spools = Spools({"": Spool(connect(redis_server.settings))}, {})
+    watch = Watch(spools, ["shop"], Stream(), History(), broken, surprised.set)
+
+    watch.start()
+
+    assert surprised.wait(30)
+    watch.stop()
+
+
 @pytest.mark.parametrize("kind", ["string", "wrong ledger"])
 def test_what_somebody_else_has_put_under_a_key_of_ours_hides_no_other_site(redis_server, kind):
     client = redis_server.client()
