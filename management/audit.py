@@ -66,14 +66,7 @@ def show(found: Found, form: str, out: TextIO) -> None:
     """Print the audit as a table with the buckets that differ, or as JSON."""
     whole = total(found.sites.values())
     if form == "json":
-        told = {
-            "sites": {name: _told(one) for name, one in found.sites.items()},
-            "total": _told(whole),
-            "removed": found.removed,
-            "alarms": [one.sentence for one in found.alarms],
-            "arms": status.told(found.arms),
-        }
-        print(json.dumps(told, indent=2), file=out)
+        print(json.dumps(told(found), indent=2), file=out)
         return
     every = (*found.sites.items(), ("total", whole))
     lines = [[name, *(str(getattr(one, member)) for member in _COLUMNS)] for name, one in every]
@@ -82,7 +75,18 @@ def show(found: Found, form: str, out: TextIO) -> None:
     for name, one in found.sites.items():
         for sentence in _sentences(one):
             print(f"{name}{sentence}", file=out)
-    print(f"audit: {_outcome(found)}", file=out)
+    print(f"audit: {outcome(found)}", file=out)
+
+
+def told(found: Found) -> dict[str, Any]:
+    """Return the audit as JSON has it."""
+    return {
+        "sites": {name: _told(one) for name, one in found.sites.items()},
+        "total": _told(total(found.sites.values())),
+        "removed": found.removed,
+        "alarms": [one.sentence for one in found.alarms],
+        "arms": status.told(found.arms),
+    }
 
 
 def remarks(found: Found, sites_file: str) -> list[str]:
@@ -97,12 +101,8 @@ def remarks(found: Found, sites_file: str) -> list[str]:
     ]
 
 
-def _left(spool: Spools, name: str) -> int:
-    """Return how many records of a removed site are in Redis, or should be there by its ledger."""
-    return max(status.waiting(spool.look(name)), spool.ledger(name).whole.in_flight)
-
-
-def _outcome(found: Found) -> str:
+def outcome(found: Found) -> str:
+    """Return in a few words what has come out."""
     if found.differs:
         return "differs"
     if not found.is_right:
@@ -110,6 +110,11 @@ def _outcome(found: Found) -> str:
     if found.arms is None:
         return "agrees, as far as Redis has counted"
     return f"agrees, but for {found.arms} in arms' journal" if found.arms.records else "agrees"
+
+
+def _left(spool: Spools, name: str) -> int:
+    """Return how many records of a removed site are in Redis, or should be there by its ledger."""
+    return max(status.waiting(spool.look(name)), spool.ledger(name).whole.in_flight)
 
 
 def _journal_lines(arms: Journal | None) -> list[str]:

@@ -12,6 +12,7 @@ from oceanus import sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import (
     ArmsSettings,
+    ConsoleSettings,
     R2bqSettings,
     RedisSettings,
     RevelationSettings,
@@ -24,10 +25,10 @@ from oceanus.settings import (
 from oceanus.shards import shards
 from revelation import rules
 
-_GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings)
+_GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings, ConsoleSettings)
 _KNOWN = (*_GROUPS, RevelationSettings)
 # A variable with one of these words in it is meant for us.
-_WORDS = re.compile("SITES|ALERTS|SMTP_|OCEANUS|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
+_WORDS = re.compile("SITES|ALERTS|SMTP_|OCEANUS|CONSOLE_|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
 # Kubernetes gives every container such ones for each service: REDIS_PD_PORT=tcp://..., REDIS_PD_PORT_6379_TCP_ADDR.
 _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 not so, 2 wrong use, 130 interrupted. Here everything is p
 """
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -75,14 +76,24 @@ def oceanus(ctx: click.Context) -> None:
 def up_command(ctx: click.Context) -> None:
     """Run everything on this machine until Ctrl-C.
 
-    Redis, BigQuery, arms, r2bq, table_manager, revelation; the rows stay for the next start. PORT, DATA_DIR, SITES_FILE
-    and ALERTS_FILE say where; with PROJECT_ID it runs against Google's BigQuery.
+    Redis, BigQuery, arms, r2bq, table_manager, revelation, and the console, a live page; the rows stay for the next
+    start. PORT, DATA_DIR, SITES_FILE and ALERTS_FILE say where; with PROJECT_ID it runs against Google's BigQuery.
 
     It is for one machine: arms listens on 127.0.0.1. LISTEN_ADDRESS=0.0.0.0 opens it to the network.
 
     Ctrl-C stops it after what arms holds is answered and what waits is written; once more stops the waiting.
     """
     ctx.exit(asyncio.run(up(settings.environment())))
+
+
+@oceanus.command("console", epilog="Example: CONSOLE_PORT=8084 oceanus console")
+def console_command() -> None:
+    """Serve the live page until Ctrl-C.
+
+    Of what the environment names, else of what `oceanus up` runs, which serves one itself. On 127.0.0.1, port 8084;
+    CONSOLE_PORT and CONSOLE_ADDRESS say otherwise, and any other address needs a CONSOLE_TOKEN to ask for.
+    """
+    os.execv(sys.executable, [sys.executable, "-m", "management.console"])  # noqa: S606 - our own program
 
 
 @oceanus.command("check", epilog="Example: SITES_FILE=sites.yaml oceanus check")

@@ -5,7 +5,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import batched, chain
 from typing import Any
 
@@ -13,12 +12,12 @@ import click
 
 from management import failed as table
 from management import running, sql
-from management.again import Judge
 from management.failed import Row, Wanted
-from management.retry import BEFORE, CANNOT, LOOKED_UP, SENT, UNSENT, Retrier, Tally
+from management.failed_table import FailedTable
+from management.retry import BEFORE, CANNOT, LOOKED_UP, SENT, UNSENT, Tally
 from management.telling import Bytes, progress, say
 from oceanus import records, settings, sites, warehouse
-from oceanus.errors import SpoolUnclearError, TableMissingError, WarehouseError
+from oceanus.errors import SpoolUnclearError
 from oceanus.shards import Spools
 from oceanus.tables import Naming
 from oceanus.visible import escaped
@@ -54,51 +53,24 @@ class _Fid(click.ParamType[str]):
         return str(value.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the commands read and write."""
-
-    spool: Spools
-    queries: warehouse.Queries
-    naming: Naming
-    max_bytes: int
-
-    @property
-    def path(self) -> str:
-        """Return where the failed records stand."""
-        return self.naming.failed.path
-
-    def ask(self, asked: tuple[str, table.Values]) -> Result:
-        """Run a query on the failed table."""
-        try:
-            return self.queries.select(asked[0], self.max_bytes, values=asked[1])
-        except TableMissingError:
-            raise WarehouseError(f"{self.path} is not there yet: table_manager makes it") from None
-        except WarehouseError as exc:
-            raise WarehouseError(sql.sentence(exc)[0]) from exc
-
-    def retrier(self, verify: bool = False) -> tuple[Retrier, sites.Sites]:
-        """Return what sends again, and the sites by which it judges."""
-        declared = sites.load(running.sites_file(settings.environment()))
-        epochs = [one for one in self.spool.epochs().values() if one is not None]
-        judge = Judge(declared, self.naming, min(epochs, default=None), time.time_ns() // 1000)
-        return Retrier(self.spool, self.queries, self.path, judge, self.max_bytes, verify), declared
-
-    def say_what_waits(self, site: str | None) -> None:
-        """Say how many failed records have not come to the table yet."""
-        names = self.spool.sites() if site is None else {site}
-        waiting = sum(self.spool.look(name).waiting_failed for name in names)
-        say([f"{waiting:,} more {'is' if waiting == 1 else 'are'} on the way to the table"] if waiting else [])
-
-
-def _parts(max_bytes: int) -> _Parts:
+def _parts(max_bytes: int) -> FailedTable:
     environ = settings.environment()
     chosen = running.warehouse(environ)
     clients = warehouse.connect(chosen)
     check_location(clients, chosen.dataset)
     spool = running.spools(environ)
     queries = warehouse.Queries(clients, chosen.dataset)
-    return _Parts(spool, queries, Naming(chosen.dataset, chosen.table_prefix), max_bytes)
+    return FailedTable(spool, queries, Naming(chosen.dataset, chosen.table_prefix), max_bytes)
+
+
+def _declared() -> sites.Sites:
+    return sites.load(running.sites_file(settings.environment()))
+
+
+def _say_what_waits(parts: FailedTable, site: str | None) -> None:
+    """Say how many failed records have not come to the table yet."""
+    waiting = parts.waiting(site)
+    say([f"{waiting:,} more {'is' if waiting == 1 else 'are'} on the way to the table"] if waiting else [])
 
 
 _site = click.option("--site", help="Of this site only.")
@@ -154,7 +126,7 @@ def list_command(
         left_out = sql.show(Result(found.columns, iter(rows[:limit])), form, sys.stdout, width)
         say([left_out] if left_out else [])
     say([f"the newest {limit:,} alone; --limit gives more"] if len(rows) > limit else [])
-    parts.say_what_waits(site)
+    _say_what_waits(parts, site)
 
 
 @failed.command("show", epilog="Example: oceanus failed show 019a4b6e-3c00-7abc-8def-0123456789ab")
@@ -168,12 +140,12 @@ def show_command(ctx: click.Context, fid: str, form: str, max_bytes: int) -> Non
     With what a retry would do now, by today's sites.yaml.
     """
     parts = _parts(max_bytes)
-    row = next(table.rows(parts.ask(table.rows_sql(parts.path, Wanted(fids=(fid,)))).rows), None)
+    row = parts.row(fid)
     if row is None:
         say([f"{fid}: no failed record in {parts.path} has this id"])
-        parts.say_what_waits(None)
+        _say_what_waits(parts, None)
         ctx.exit(1)
-    [verdict] = parts.retrier()[0].look([row])
+    [verdict] = parts.retrier(_declared()).look([row])
     would = {SENT: "would be sent", BEFORE: "was sent before"}.get(verdict.outcome, f"cannot be sent: {verdict.why}")
     shown = table.told(row, parts.spool.retried(row.site, [fid]).get(fid), would)
     if form == "json":
@@ -223,7 +195,8 @@ def retry_command(
     if bool(fids) == (site is not None) or (fids and wanted != Wanted(fids=fids)):
         raise click.UsageError("name failed records by their ids, or a site by --site (and --stage, --reason, --since)")
     parts = _parts(max_bytes)
-    retrier, declared = parts.retrier(verify)
+    declared = _declared()
+    retrier = parts.retrier(declared, verify)
     [(whole,)] = parts.ask(table.count_sql(parts.path, wanted)).rows
     tally, unclear = Tally(), ""
     alerts = frozenset(name for name, one in declared.items() if one.alerts)
@@ -242,12 +215,12 @@ def retry_command(
     say(_lines(tally, unclear))
     say([f"{missing:,} of these ids are not in {parts.path}"] if missing else [])
     if fids and missing:
-        parts.say_what_waits(None)
+        _say_what_waits(parts, None)
     click.echo(_closing(tally, dry_run))
     ctx.exit(1 if unclear or missing or tally.outcomes[CANNOT] or tally.outcomes[UNSENT] else 0)
 
 
-def _groups(parts: _Parts, wanted: Wanted, limit: int) -> Result:
+def _groups(parts: FailedTable, wanted: Wanted, limit: int) -> Result:
     names = parts.spool.sites() if wanted.site is None else {wanted.site}
     marks = [fid for name in sorted(names) for fid in parts.spool.retried(name)]
     if len(marks) > MOST_MARKS:
@@ -255,7 +228,7 @@ def _groups(parts: _Parts, wanted: Wanted, limit: int) -> Result:
     return parts.ask(table.groups_sql(parts.path, wanted, marks[:MOST_MARKS], limit + 1))
 
 
-def _each(parts: _Parts, wanted: Wanted, limit: int) -> Result:
+def _each(parts: FailedTable, wanted: Wanted, limit: int) -> Result:
     rows = list(table.rows(parts.ask(table.rows_sql(parts.path, wanted, limit + 1)).rows))
     marks = {name: _marks(parts.spool, name, rows) for name in {row.site for row in rows}}
     names = [("dt", "TIMESTAMP"), *((name, "STRING") for name in ("site", "stage", "reason", "sent_again", "fid"))]
@@ -269,7 +242,7 @@ def _marks(spool: Spools, site: str, rows: list[Row]) -> set[str]:
     return set(spool.retried(site, [row.fid for row in rows if row.site == site]))
 
 
-def _chunks(parts: _Parts, wanted: Wanted, whole: int) -> Iterator[list[Row]]:
+def _chunks(parts: FailedTable, wanted: Wanted, whole: int) -> Iterator[list[Row]]:
     """Yield the failed records, the oldest first; those that fail meanwhile are not among them."""
     found = parts.ask(table.rows_sql(parts.path, wanted)).rows if whole else iter(())
     return map(list, batched(table.rows(found), LOOKED_UP, strict=False))

@@ -43,7 +43,7 @@ class Layout:
     def url(self) -> str:
         """Return where beacons are taken."""
         host = LOOPBACK if self.host in _EVERY_ADDRESS else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.ports['arms']}/"
+        return _url(host, self.ports["arms"])
 
 
 def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -69,7 +69,9 @@ def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Lay
         dataset=settings.dataset,
         project=settings.project or LOCAL_PROJECT,
         host=host,
-        ports={"arms": settings.port or free_port()} | {name: free_port() for name in inner},
+        ports={"arms": settings.port or free_port()}
+        | {name: free_port() for name in inner}
+        | {"console": settings.console_port or free_port()},
         own_redis=not settings.redis_host,
         redis_maxmemory=settings.redis_maxmemory,
         own_bigquery=not settings.project and not settings.emulator,
@@ -106,6 +108,23 @@ def program(plan: Layout, environ: Mapping[str, str], name: str, token: str, *ar
     """Return one of our processes as a program."""
     words = [sys.executable, "-m", name, *arguments]
     return Program(name=name, words=words, environ=environment(plan, environ, name, token))
+
+
+def console(plan: Layout, environ: Mapping[str, str], token: str) -> Program:
+    """Return the live page as a program; where CONSOLE_ADDRESS says nothing else, it listens on loopback alone."""
+    own = {"CONSOLE_PORT": str(plan.ports["console"]), "CONSOLE_ARMS_URL": plan.url}
+    words = [sys.executable, "-m", "management.console"]
+    return Program(name="console", words=words, environ=environment(plan, environ, "console", token) | own)
+
+
+def console_url(plan: Layout, environ: Mapping[str, str]) -> str:
+    """Return where a browser on this machine finds the live page."""
+    host = environ.get("CONSOLE_ADDRESS", "").strip() or LOOPBACK
+    return _url(LOOPBACK if host in _EVERY_ADDRESS else host, plan.ports["console"])
+
+
+def _url(host: str, number: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{number}/"
 
 
 def _redis(plan: Layout) -> dict[str, str]:

@@ -33,12 +33,20 @@ class Running:
     environ: Mapping[str, str]
 
 
-def save(plan: Layout, environ: Mapping[str, str], up: Mark, token_file: Path, children: Mapping[str, Mark]) -> None:
+def save(
+    plan: Layout,
+    environ: Mapping[str, str],
+    up: Mark,
+    token_file: Path,
+    children: Mapping[str, Mark],
+    console: str = "",
+) -> None:
     """Write up.json. `environ` is what the children were given."""
     written = {
         "pid": up.pid,
         "create_time": up.create_time,
         "url": plan.url,
+        "console": console or None,
         "redis": {
             "host": environ["REDIS_PD_SERVICE_HOST"],
             "port": read(RedisSettings, environ).port,

@@ -32,7 +32,7 @@ from oceanus.shards import Spools, shards
 from oceanus.spool import Spool, connect
 from oceanus.warehouse.clients import why_away
 
-STOP_ORDER = ("r2bq", "revelation", "table_manager", "bigquery", "redis")
+STOP_ORDER = ("console", "r2bq", "revelation", "table_manager", "bigquery", "redis")
 LOOK_SECONDS = 0.1
 # Our processes end by themselves when their grace is over; this much later they are made to.
 MARGIN_SECONDS = 3.0
@@ -126,6 +126,7 @@ class _House:
         self._folder = ours
         self._log = log
         self._token = ours.token(settings.trust_token)
+        self._console = programs.console_url(plan, environ) if settings.console else ""
         self._ready = False
         self._children = Supervisor(log, self._written)
 
@@ -168,6 +169,8 @@ class _House:
         self._log.tell("up", f"sites file: {self._plan.sites_file}")
         self._log.tell("up", f"alerts file: {self._plan.alerts_file or 'none (ALERTS_FILE is not set)'}")
         self._log.tell("up", f"every line, also those not shown here: {self._plan.data_dir / LOG_FILE}")
+        if self._console:
+            self._log.say(f"console: {self._console}")
         self._log.say(f"ready: {self._plan.url}")
         systemd.tell(self._settings, "READY=1")
         await stop.wait()
@@ -183,6 +186,8 @@ class _House:
             await self._children.start(store)
         await self._until(self._redis_answers, "Redis")
         await self._children.start(self._arms())
+        if self._console:  # early: it reads while the others are waited for
+            await self._children.start(programs.console(self._plan, self._environ, self._token))
         await self._until(self._bigquery_listens, "BigQuery")
         if self._away is None:
             await self._children.once(self._program("table_manager", "--once"))
@@ -195,6 +200,8 @@ class _House:
             await self._children.start(self._program("revelation"))
         await self._until(lambda: _is_ok(f"{self._plan.url}lb"), "arms")
         await self._until(lambda: _is_ok(f"http://{programs.LOOPBACK}:{self._plan.ports['r2bq']}/hc"), "r2bq")
+        if self._console:
+            await self._until(lambda: _is_ok(f"{self._console}hc"), "the console")
 
     async def _stop(self, hurried: asyncio.Event) -> None:
         if not self._children.running:
@@ -317,7 +324,7 @@ class _House:
         if self._ready:
             environ = self._program("arms").environ
             up_itself = leftovers.mark(os.getpid())
-            running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running)
+            running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running, self._console)
 
 
 @dataclass(frozen=True, slots=True)

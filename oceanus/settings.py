@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from oceanus.errors import MisconfiguredError
 
@@ -90,6 +91,13 @@ def switch(value: str) -> bool:
     raise ValueError("must be 1 or 0")
 
 
+def token(value: str) -> str:
+    """Take a token of at least 16 characters, or nothing."""
+    if value and len(value) < 16:
+        raise ValueError("must have at least 16 characters: python -c 'import secrets; print(secrets.token_urlsafe())'")
+    return value
+
+
 def networks(value: str) -> tuple[Network, ...]:
     """Take networks in CIDR form, separated by commas or blanks."""
     try:
@@ -118,6 +126,18 @@ def smtp_tls(value: str) -> Literal["starttls", "tls", "none"]:
         case "starttls" | "tls" | "none":
             return value
     raise ValueError("must be starttls, tls or none")
+
+
+def web_address(value: str) -> str:
+    """Take an address such as http://10.0.0.4:8080, or nothing."""
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if value and (not is_one or not value.isprintable() or " " in value):
+        raise ValueError("must be an address such as http://10.0.0.4:8080")
+    return value
 
 
 def certificates(value: str) -> str:
@@ -380,9 +400,25 @@ class RevelationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSettings:
+    """The live page."""
+
+    log: LogSettings
+    host: str = var("CONSOLE_ADDRESS", "127.0.0.1", required, "address the console listens on; any but loopback: token")
+    port: int = var("CONSOLE_PORT", "8084", port, "port of the console; `oceanus up` takes a free one")
+    token: str = var("CONSOLE_TOKEN", "", token, "what the console asks for; empty: nothing, and it stays on loopback")
+    hosts: frozenset[str] = var("CONSOLE_HOSTS", "", hosts, "names under which a proxy serves the console")
+    arms_url: str = var(
+        "CONSOLE_ARMS_URL", "", web_address, "http://host:port of arms, for test beacons and its journal"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpSettings:
     """`oceanus up` and the commands that look for what it runs."""
 
+    console: bool = var("CONSOLE", "1", switch, "0: run no console")
+    console_port: int = var("CONSOLE_PORT", "0", port, "port of the console; 0: a free one")
     port: int = var("PORT", "8080", port, "port of arms")
     data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")
     sites_file: str = var("SITES_FILE", "", text, "path of sites.yaml; empty: the sample")

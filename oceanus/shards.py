@@ -93,6 +93,11 @@ class Spools:
         """Return what all of them hold of a site."""
         return together(list(self.looks(site).values()))
 
+    def glances(self, sites: Sequence[str], days: Sequence[str]) -> dict[str, Look]:
+        """Return a look at each site whose ledger has these days alone; see Spool.glances."""
+        found = list(self._ask(lambda spool: spool.glances(sites, days)).values())
+        return {site: together(list(of_site)) for site, of_site in zip(sites, zip(*found, strict=True), strict=True)}
+
     def ledger(self, site: str) -> Ledger:
         """Return what all of them have counted of a site."""
         return ledger.summed(list(self._ask(lambda spool: spool.ledger(site)).values()))

@@ -35,7 +35,20 @@ from oceanus.errors import (
     SpoolUnsafeError,
     WriterGoneError,
 )
-from oceanus.ledger import ACCEPTED, KINDS, REJECTED, Count, Ledger, Totals, added, day_of, is_day, totals
+from oceanus.ledger import (
+    ACCEPTED,
+    FAILED,
+    KINDS,
+    REJECTED,
+    SETTLED,
+    Count,
+    Ledger,
+    Totals,
+    added,
+    day_of,
+    is_day,
+    totals,
+)
 from oceanus.pushes import Numbered, Push, Retry
 from oceanus.settings import RedisSettings
 
@@ -544,6 +557,28 @@ class Spool:
             ledger=ledger,
         )
 
+    def glances(self, sites: Sequence[str], days: Sequence[str]) -> list[Look]:
+        """Return a look at each site whose ledger has these days (YYYYMMDD) alone; for who asks every second.
+
+        Two round trips for all sites, and however much there is of one, a few numbers and its oldest records. What
+        somebody else has put under a key of ours counts as nothing.
+        """
+        names = [*(day + kind for day in days for kind in (ACCEPTED, SETTLED, FAILED, REJECTED)), "last"]
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            for site in sites:
+                for source in LISTS:
+                    pipe.smembers(list_key(site, source, "workers"))
+            workers = iter(pipe.execute(raise_on_error=False) if sites else [])
+            lists = [{source: _claims(site, source, next(workers)) for source in LISTS} for site in sites]
+            for site, claims in zip(sites, lists, strict=True):
+                for name in _listed(site, claims):
+                    pipe.llen(name)
+                    pipe.lindex(name, -1)
+                pipe.hmget(key(site, "ledger"), names)
+            answers = iter(pipe.execute(raise_on_error=False) if sites else [])
+        return [_glance(site, claims, names, answers) for site, claims in zip(sites, lists, strict=True)]
+
     def ledger(self, site: str) -> Ledger:
         """Return what is counted for a site, and how many records are in its lists and claims; changes nothing.
 
@@ -640,28 +675,32 @@ class Spool:
             return int(self._client.hget(key(site, "retried"), "since") or 0) or None
 
     def _claims(self, site: str, source: str) -> list[str]:
-        writers = sorted(map(text, self._client.smembers(list_key(site, source, "workers"))))
-        return [Holder(site, source, writer, writer).key("claim") for writer in writers]
+        return _claims(site, source, self._client.smembers(list_key(site, source, "workers")))
 
     def live(self, sites: Sequence[str], tell: Callable[[SpoolError], None]) -> Iterator[bytes | None]:
-        """Yield each record as it is accepted by one of the sites, and None after a second without; for ever.
+        """Yield each record as it is accepted by one of the sites, and None after a second without; see `heard`."""
+        return (one and one[1] for one in self.heard(sites, tell))
+
+    def heard(self, sites: Sequence[str], tell: Callable[[SpoolError], None]) -> Iterator[tuple[str, bytes] | None]:
+        """Yield each record as it is accepted, with its site, and None after a second without; for ever.
 
         While Redis is away, each error is given to `tell`, and what is accepted meanwhile is not seen.
         """
         while True:
             try:
-                yield from self._live(sites)
+                yield from self._heard(sites)
             except SpoolError as exc:
                 tell(exc)
                 time.sleep(LIVE_SECONDS)  # nothing tells when Redis is back
 
-    def _live(self, sites: Sequence[str]) -> Iterator[bytes | None]:
+    def _heard(self, sites: Sequence[str]) -> Iterator[tuple[str, bytes] | None]:
+        channels = {key(site, "live").encode(): site for site in sites}
         made = self._client.pubsub(ignore_subscribe_messages=True)
         with translated(), made as channel:
-            channel.subscribe(*(key(site, "live") for site in sites))
+            channel.subscribe(*channels)
             while True:
                 heard = channel.get_message(timeout=LIVE_SECONDS)
-                yield cast(bytes, heard["data"]) if heard else None
+                yield (channels[heard["channel"]], cast(bytes, heard["data"])) if heard else None
 
     def ping(self) -> None:
         """Raise SpoolError unless Redis answers."""
@@ -786,6 +825,33 @@ def _lines(counts: Sequence[Count]) -> list[str | int]:
 def text(value: bytes | str) -> str:
     """Return what Redis holds as text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _claims(site: str, source: str, writers: object) -> list[str]:
+    """Return the keys of these writers' claims; none where the answer is no set of writers."""
+    names = sorted(map(text, writers)) if isinstance(writers, set | list) else []
+    return [Holder(site, source, writer, writer).key("claim") for writer in names]
+
+
+def _listed(site: str, claims: Mapping[str, list[str]]) -> list[str]:
+    """Return the lists of a site, each with the claims on it, in the order of LISTS."""
+    return [name for source, some in claims.items() for name in (key(site, source), *some)]
+
+
+def _glance(site: str, claims: Mapping[str, list[str]], names: Sequence[str], answers: Iterator[Any]) -> Look:
+    """Return a look by what was answered of a site: length and oldest of each list, then the fields of its ledger."""
+    found = {name: (next(answers), next(answers)) for name in _listed(site, claims)}
+    lengths = {name: length if isinstance(length, int) else 0 for name, (length, _) in found.items()}
+    counted = [name for source in COUNTED for name in (key(site, source), *claims[source])]
+    fields = next(answers)
+    values = fields if isinstance(fields, list) else [None] * len(names)
+    return Look(
+        queue=sum(lengths[key(site, source)] for source in COUNTED),
+        claimed=sum(lengths[name] for source in COUNTED for name in claims[source]),
+        waiting_failed=sum(lengths[name] for name in (key(site, "failed"), *claims["failed"])),
+        oldest=[found[name][1] for name in counted if isinstance(found[name][1], bytes)],
+        ledger=_numbers({name: value for name, value in zip(names, values, strict=True) if value is not None}),
+    )
 
 
 def _numbers(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from management import programs
 from management.programs import SAMPLE_ALERTS
-from oceanus.settings import ArmsSettings, UpSettings, read
+from oceanus.settings import ArmsSettings, ConsoleSettings, UpSettings, read
 from oceanus.sites import SAMPLE
 
 
@@ -23,6 +23,7 @@ def test_all_ports_but_that_of_arms_are_free_ones():
         "r2bq": 50004,
         "table_manager": 50005,
         "revelation": 50006,
+        "console": 50007,
     }
 
 
@@ -53,6 +54,18 @@ def test_children_find_redis_and_bigquery_of_up():
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:50002",
         "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:50003",
     }
+
+
+def test_the_console_is_told_its_port_and_where_arms_is_and_stays_on_loopback():
+    plan = layout({"CONSOLE_PORT": "9000"})
+
+    console = programs.console(plan, {"LISTEN_ADDRESS": "0.0.0.0"}, "secret")
+    read_by_it = read(ConsoleSettings, console.environ)
+
+    assert (read_by_it.host, read_by_it.port, read_by_it.arms_url) == ("127.0.0.1", 9000, "http://127.0.0.1:8080/")
+    assert programs.console_url(plan, {"LISTEN_ADDRESS": "0.0.0.0"}) == "http://127.0.0.1:9000/"
+    assert programs.console_url(plan, {"CONSOLE_ADDRESS": "0.0.0.0"}) == "http://127.0.0.1:9000/"
+    assert programs.console_url(plan, {"CONSOLE_ADDRESS": "10.0.0.7"}) == "http://10.0.0.7:9000/"
 
 
 def test_what_systemd_means_for_up_itself_is_not_handed_on():

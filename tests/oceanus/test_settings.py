@@ -11,7 +11,13 @@ from oceanus import settings
 from oceanus.errors import MisconfiguredError
 
 NEEDED = {"PROJECT_ID": "p", "DATA_SET": "d", "SITES_FILE": "sites.yaml"}
-GROUPS = [settings.ArmsSettings, settings.R2bqSettings, settings.TableManagerSettings, settings.UpSettings]
+GROUPS = [
+    settings.ArmsSettings,
+    settings.R2bqSettings,
+    settings.TableManagerSettings,
+    settings.UpSettings,
+    settings.ConsoleSettings,
+]
 
 
 def mistakes(group, environ):

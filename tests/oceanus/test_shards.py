@@ -99,6 +99,17 @@ def test_what_two_redis_hold_of_a_site_is_told_as_one(both, redis_server, own_re
     assert {name: look.queue for name, look in both.looks("shop").items()} == {"": 2, "other:1": 1}
 
 
+def test_a_glance_at_two_redis_is_the_look_at_both(both, redis_server, own_redis):
+    fly(redis_server, [a_push([b"1", b"2"])])
+    fly(own_redis, [a_push([b"3"]), replace(a_push([b"4"]), site="quiet")])
+
+    found = both.glances(["shop", "quiet"], [MINUTE[:8]])
+
+    assert {name: (look.queue, look.ledger[f"{MINUTE[:8]}a"]) for name, look in found.items()} == {
+        "shop": (3, 3), "quiet": (1, 1),
+    }  # fmt: skip
+
+
 def test_what_fails_names_its_redis(both, own_redis):
     own_redis.kill()
 

@@ -1497,6 +1497,46 @@ def test_a_look_shows_what_waits_and_what_is_claimed_and_changes_nothing(redis_s
     assert everything(look_inside) == before
 
 
+def test_a_glance_is_a_look_whose_ledger_has_the_days_that_were_asked_for(redis_server, spool, look_inside):
+    fly(redis_server, [a_push(texts(1, 3))], [a_push(texts(9, 9), source="failed")])
+    fly(redis_server, [a_push(texts(4, 4), site="other", minute="202611211007")])
+    spool.register(MINE)
+    spool.claim(MINE, 2, PLENTY)
+    spool.register(replace(MINE, source="failed"))
+    spool.claim(replace(MINE, source="failed"), 1, PLENTY)
+    before = everything(look_inside)
+
+    shop, other, unknown = spool.glances([SITE, "other", "unknown"], ["20261122", "20261123"])
+
+    assert shop == replace(spool.look(SITE), ledger={"20261122a": 3, "20261122x": 1, "last": 1_764_000_000_000})
+    assert other == replace(spool.look("other"), ledger={"last": 1_764_000_000_000})
+    assert unknown == Look(queue=0, claimed=0, waiting_failed=0, oldest=[], ledger={})
+    assert spool.glances([], ["20261122"]) == []
+    assert everything(look_inside) == before
+
+
+@pytest.mark.parametrize("name", ["queue", "workers", "ledger", "claim:w1", "failed:workers"])
+def test_a_glance_passes_over_a_key_of_a_foreign_type(redis_server, spool, look_inside, name):
+    fly(redis_server, [a_push(texts(1, 1), site="other")])
+    spool.register(MINE)
+    look_inside.delete(key(SITE, name))
+    look_inside.set(key(SITE, name), "foreign")
+
+    shop, other = spool.glances([SITE, "other"], ["20261122"])
+
+    assert (shop.queue, shop.claimed, other.queue, other.ledger["20261122a"]) == (0, 0, 1, 1)
+
+
+def test_who_hears_several_sites_is_told_which_one_a_record_is_of(redis_server, spool):
+    heard = spool.heard([SITE, "other"], lambda error: pytest.fail(str(error)))
+    assert next(heard) is None  # it listens
+
+    fly(redis_server, [a_push(texts(1, 1)), a_push(texts(2, 2), site="other")])
+
+    told = (one for one in heard if one)
+    assert sorted([next(told), next(told)]) == [("other", b"2"), (SITE, b"1")]
+
+
 def test_what_is_in_flight_lies_in_every_list_of_accepted_records_and_its_claims(redis_server, spool, look_inside):
     fly(redis_server, [a_push(texts(1, 6))])
     look_inside.lmove(key(SITE, "queue"), key(SITE, "later"), "RIGHT", "LEFT")

@@ -383,6 +383,7 @@ def _tell(alerts: Alerts) -> None:
 def _operate(spool: Spool, alerts: Alerts) -> None:
     """Call what the operator's commands call."""
     spool.look(SITE)
+    assert spool.glances([SITE], ["20261122"])[0].waiting_failed >= 0
     spool.sites()
     spool.ledger(SITE)
     spool.alarms()
