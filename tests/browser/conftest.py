@@ -333,7 +333,7 @@ def _oceanus(tmp_path_factory: pytest.TempPathFactory, local_bigquery: LocalBigQ
     whole.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, with a profile of its own."""
     program = shutil.which("chromium")
