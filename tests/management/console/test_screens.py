@@ -220,6 +220,9 @@ def test_every_view_fits_its_window_in_both_schemes(running, chromium, width, sc
     with opened(chromium, width, scheme) as page:
         for name in VIEWS:
             view(page, running, name)
+            page.locator("#link[data-state=live]").wait_for()
+            if name == "snippets":
+                page.locator("#snippet code", has_text="<script").wait_for()
             pictures.add(page.screenshot(path=folder / f"{name}-{width}-{scheme}.png"))
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
     assert len(pictures) == len(VIEWS)
