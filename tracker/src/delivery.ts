@@ -31,7 +31,6 @@ const LONGEST_DELAY_MS = 3e5;
 
 let waiting: Waiting[] = [];
 let flying = 0;
-let retry = 0;
 let delay = 0;
 let gone = false;
 let pictured = false;
@@ -143,8 +142,7 @@ function end(batch: Waiting[], status = 503, answers: { status: number }[] = [])
     call(told);
   });
   delay = failed ? Math.min(delay * 2 || FIRST_DELAY_MS, LONGEST_DELAY_MS) : 0;
-  clearTimeout(retry);
-  if (failed) retry = window.setTimeout(flush, delay * (0.5 + Math.random()));
+  if (failed) setTimeout(flush, delay * (0.5 + Math.random()));
   else flush();
 }
 

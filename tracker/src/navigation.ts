@@ -2,7 +2,7 @@
 
 type Method = "pushState" | "replaceState";
 
-/** Call `changed` after the page's address may have changed, when the page has had time to set its title. */
+/** Call `changed` 50 ms after the page's address may have changed, when the page has had time to set its title. */
 export function follow(changed: () => void): void {
   let timer = 0;
   const soon = () => {
@@ -21,5 +21,4 @@ export function follow(changed: () => void): void {
     }
     addEventListener("popstate", soon);
   }
-  addEventListener("pagehide", changed);
 }

@@ -1,7 +1,7 @@
 // Text as arms takes it: no NUL, no half of a surrogate pair, not too long. Pure.
 
 /** What stands for a `jsn` that cannot be written: it is too long, or a getter in it throws. */
-export const UNWRITABLE = '{"unwritable":true}';
+export const UNWRITABLE = '{"cut":true}';
 const MEMBERS = 4096;
 
 /** Return any value as text of at most `most` characters. */
@@ -15,8 +15,8 @@ export const clean = (value: unknown, most = 1024): string =>
 export function json(value: unknown, limit = 4096): string {
   for (let most = limit, flat = false; most; most >>= 2) {
     try {
-      const text = clean(written(value, most, flat), limit + 1);
-      if (text.length <= limit) return text;
+      const text = written(value, most, flat);
+      if (text.length <= limit) return clean(text, limit);
     } catch {
       if (flat) break;
       flat = true;

@@ -34,8 +34,7 @@ export function objection(): { gpc: string; dnt: string } {
 
 /** Say whether anything may be kept in this browser. */
 export function keeps(): boolean {
-  const { gpc, dnt } = objection();
-  return !(cookieless || gpc || dnt || answer == "denied");
+  return !(cookieless || answer == "denied" || Object.values(objection()).join(""));
 }
 
 /** Return the session id: the cookie's, else a new one, kept in the cookie if it may be. */
