@@ -160,7 +160,8 @@ local function may_at_once()
 end
 local is_empty = redis.call('EXISTS', claim) == 0
 if redis.call('HEXISTS', KEYS[4], 'n') == 0 and (is_empty or ARGV[4] == '0') then
-  if is_empty and rows > chunk and not suspected and bytes > 0 and may_at_once() then at_once() else one_by_one() end
+  local many = is_empty and ARGV[4] == '1' and rows > chunk and bytes > 0 and not suspected
+  if many and may_at_once() then at_once() else one_by_one() end
   if moved > 0 then redis.call('HSET', KEYS[4], 'token', redis.call('HINCRBY', KEYS[4], 'batch', 1)) end
 end
 local m, tries = redis.call('HMGET', KEYS[4], 'token', 'table', 'stream', 'offset'), 0
