@@ -26,6 +26,7 @@ NEEDS = {
     "writer.create_stream": WRITTEN,
     "writer.write": WRITTEN,
     "writer.finalize": WRITTEN,
+    "writer.request": set(),  # makes what is sent, and sends nothing
 }
 CHECK = {"bigquery.datasets.get"}  # oceanus.warehouse.clients.check, at a start
 # Beside its own folder: table_manager audits.
