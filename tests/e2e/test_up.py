@@ -228,10 +228,12 @@ def test_a_newcomer_sees_news_alone_and_where_the_rest_is(up: Up) -> None:
     assert not re.search(r'oO0O|Configuration loaded|overcommit|Press CTRL|" [1-4]\d\d ', shown)
     assert re.search(r"oO0O", up.log())
     assert re.search(r'" 404 Not Found', up.log())
-    assert up.lines[-4:] == [
+    console = json.loads((Path(up.environ["DATA_DIR"]) / "up.json").read_text())["console"]
+    assert up.lines[-5:] == [
         f"up            | sites file: {SAMPLE}",
         f"up            | alerts file: {SAMPLE_ALERTS}",
         f"up            | every line, also those not shown here: {up.environ['DATA_DIR']}/up.log",
+        f"console: {console}",
         up.lines[-1],
     ]
     assert "Listening at: http://127.0.0.1:" in shown
