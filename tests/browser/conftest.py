@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from management import parts
 from oceanus import records, settings, warehouse
+from oceanus.ledger import added, totals
 from oceanus.settings import WarehouseSettings
 from oceanus.sites import SAMPLE
 from oceanus.spool import key
@@ -317,10 +318,14 @@ class Visit:
         return list(dict.fromkeys(one["cid"] for one in self.beacons if one["site"] == site))
 
     def waiting(self, site: str) -> int:
-        """Return how many records of a site are on their way to their rows."""
+        """Return how many records of a site are on their way to their rows.
+
+        By the ledger, as a look at one list after the other misses a record that goes back behind it.
+        """
         with self.oceanus.redis.client() as client:
-            lists = [name for name in client.scan_iter(f"{key(site, '')}*") if client.type(name) == b"list"]
-            return sum(client.llen(name) for name in lists if not name.endswith(b":alerts"))
+            counted = {name.decode(): int(number) for name, number in client.hgetall(key(site, "ledger")).items()}
+            failed = [name for name in client.scan_iter(f"{key(site, 'failed')}*") if client.type(name) == b"list"]
+            return added(totals(counted, 8).values()).in_flight + sum(client.llen(name) for name in failed)
 
     def failed(self, site: str) -> list[str]:
         """Return the reasons of the site's failed records."""
