@@ -63,7 +63,7 @@ class Collector:
         self._gather = gather  # that of the Redis in which a site lives
         self._quota = quota
         self._trust = trust
-        self.clock = clock
+        self._clock = clock
         self._counted: list[Failed] = []
         self._intakes = {name: Intake(site, device) for name, site in sites.items()}
         self._plain = {name: Plain(site, self._intakes[name].checks, device) for name, site in sites.items()}
@@ -107,7 +107,7 @@ class Collector:
             address=headers.get("x-oceanus-address", "")
             if trusted and "x-oceanus-address" in headers
             else self.address(req),
-            now_us=self.clock(),
+            now_us=self._clock(),
             route=req.path,
             raw=raw,
             body_at=len(raw) - len(body) if body else None,
@@ -122,7 +122,7 @@ class Collector:
 
         Raises LimitedError, with nothing judged, where the site or the sender has had enough.
         """
-        limited = self.limited(site, sent.address, sent.now_us, trusted=sent.trusted)
+        limited = self._limited(site, sent.address, sent.now_us, trusted=sent.trusted)
         if limited is not None:
             raise LimitedError(limited)
         outcome = self._intakes[site.name].take(sent)
@@ -134,24 +134,25 @@ class Collector:
 
     async def collect_plain(self, site: Site, req: Request, beacon: Any) -> Accepted | None:
         """Store a beacon of a batch if it is a plain one; None: judge it in full. Raises as `collect` does."""
-        headers, members = req.raw_headers(), plain_members(beacon)
-        if members is None or site.origins.enforce or b"authorization" in headers:
-            return None
-        address, now_us = self.address(req), self.clock()
-        plain = self._plain[site.name].take(members, headers, address, now_us)
-        if plain is None:
-            return None
-        limited = self.limited(site, address, now_us)
-        if limited is not None:
-            raise LimitedError(limited)
-        await self.store_accepted(site, plain)
+        members = plain_members(beacon)
+        plain = None if members is None else self.judge_plain(site, members, req.raw_headers(), self.address(req))
+        if isinstance(plain, Limited):
+            raise LimitedError(plain)
+        if plain is not None:
+            await self.store_accepted(site, plain)
         return plain
 
-    def plain(self, site: Site) -> Plain:
-        """Return what tells a site's plain beacons by the same rules."""
-        return self._plain[site.name]
+    def judge_plain(
+        self, site: Site, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str
+    ) -> Accepted | Limited | None:
+        """Return a plain beacon, accepted, or limited; None for any other. `headers` by small name."""
+        if site.origins.enforce or b"authorization" in headers:
+            return None
+        now_us = self._clock()
+        plain = self._plain[site.name].take(parameters, headers, address, now_us)
+        return None if plain is None else self._limited(site, address, now_us) or plain
 
-    def limited(self, site: Site, address: str, now_us: int, *, trusted: bool = False) -> Limited | None:
+    def _limited(self, site: Site, address: str, now_us: int, *, trusted: bool = False) -> Limited | None:
         """Return why a beacon is not taken now, if so, and count it."""
         if self._limits is None:
             return None
@@ -186,7 +187,7 @@ class Collector:
         """Take what Redis has counted today for the sites that have a cap; raises SpoolError."""
         if self._limits is None or not self._limits.caps.sites:
             return
-        today = day(self.clock())
+        today = day(self._clock())
         counts = await accepted(self._limits.caps.sites, today)
         for name, count in zip(self._limits.caps.sites, counts, strict=True):
             self._limits.caps.learn(name, today, count)
@@ -196,7 +197,7 @@ class Collector:
 
         Raises NotStoredError where one of them was not, after all have been tried: sites may lie in several Redis.
         """
-        self._counted += self._quota.due(self.clock(), everything)
+        self._counted += self._quota.due(self._clock(), everything)
         failure: NotStoredError | None = None
         for one in list(self._counted):
             try:
@@ -230,7 +231,7 @@ class Collector:
 
     async def _store_rejected(self, site: Site, outcome: Rejected | Dropped) -> None:
         failed = outcome.failed if isinstance(outcome, Rejected) else None
-        if failed and self._quota.admit(failed.site, failed.reason, self.clock()):
+        if failed and self._quota.admit(failed.site, failed.reason, self._clock()):
             metrics.FAILED.labels(failed.site, "whole").inc()
             try:
                 await self._store_failed(failed)

@@ -18,11 +18,9 @@ from arms.gather import NotStoredError
 from arms.intake import Accepted
 from arms.limits import Limited
 from arms.parameters import MAX_PARAMETERS, header_text
-from arms.plain import Plain
 from oceanus.sites import Site
 
-# Headers that say more than the lane understands: of a caller who may be believed, of a body.
-LONG = frozenset((b"authorization", b"content-length", b"transfer-encoding"))
+BODY = frozenset((b"content-length", b"transfer-encoding"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,6 @@ class Way:
     """A site's way through the lane: headers with which a beacon goes the framework's, and the events of its GIF."""
 
     site: Site
-    plain: Plain
     avoided: frozenset[bytes]
     start: dict[str, Any]
     body: dict[str, Any]
@@ -42,7 +39,7 @@ class Lane:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         sites = [site for site in collector.sites.values() if _is_plain(site)]
-        self._ways = {f"/swallow/{site.name}": _way(site, collector.plain(site)) for site in sites}
+        self._ways = {f"/swallow/{site.name}": _way(site) for site in sites}
         self._ways |= {
             site.tracker.endpoint: self._ways[f"/swallow/{site.name}"] for site in sites if site.tracker.endpoint
         }
@@ -67,11 +64,8 @@ class Lane:
         peer, *_ = scope.get("client") or ("",)
         forwarded = headers.get(b"x-forwarded-for")
         address = self._collector.address_of(forwarded and header_text(forwarded), plain_address(peer))
-        now_us = self._collector.clock()
-        accepted = way.plain.take(parameters, headers, address, now_us)
-        if accepted is None:
-            return None
-        return way, self._collector.limited(way.site, address, now_us) or accepted
+        outcome = self._collector.judge_plain(way.site, parameters, headers, address)
+        return None if outcome is None else (way, outcome)
 
     async def keep(self, way: Way, outcome: "Accepted | Limited", send: Any) -> None:
         """Store what was judged, and answer."""
@@ -112,11 +106,11 @@ def _is_plain(site: Site) -> bool:
     return site.method == "swallow" and not site.origins.enforce and site.tracker.cookie == "script"
 
 
-def _way(site: Site, plain: Plain) -> Way:
+def _way(site: Site) -> Way:
     resp = _response(site)
     answers.gif(resp)
     start, body = _events(resp)
-    return Way(site, plain, LONG.union([b"origin"] if site.origins.allow else []), start, body)
+    return Way(site, BODY.union([b"origin"] if site.origins.allow else []), start, body)
 
 
 def _response(site: Site) -> falcon.asgi.Response:

@@ -42,10 +42,8 @@ class Plain:
         self._stepped = [ready(field) for field in of("query") if field.normal]
         self._headers = [(field.argument.lower().encode(), ready(field)) for field in of("header")]
         self._devices = [(field.argument, ready(field)) for field in of("device")]
-        self._times, self._addresses = (
-            [ready(field) for field in of("clock")],
-            [ready(field) for field in of("address")],
-        )
+        self._times = [ready(field) for field in of("clock")]
+        self._addresses = [ready(field) for field in of("address")]
 
     def take(
         self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str, now_us: int
@@ -70,15 +68,10 @@ class Plain:
         return accepted(self._site, privacy.masked(self._site.privacy, record), now_us, cid)
 
     def _objects(self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:
-        """Say so as privacy.objects does, where it makes a difference."""
-        site = self._site.privacy
-        if site.policy == "keep":
+        if self._site.privacy.policy == "keep":  # it makes no difference
             return False
-        if headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1":
-            return True
-        if any(parameters.get(name) == "1" for name in privacy.TOLD):
-            return True
-        return site.consent is not None and str(parameters.get(site.consent)).lower() in privacy.DENIED
+        signals = {name: header_text(headers.get(name.encode(), b"")) for name in privacy.SIGNALS}
+        return privacy.objects(self._site.privacy, signals, parameters.items())
 
     def _record(
         self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str, time: str

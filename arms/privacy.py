@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlencode
 from oceanus.records import Record
 from oceanus.sites import Privacy, Site
 
+SIGNALS = ("sec-gpc", "dnt")
 DENIED = frozenset(("denied", "0", "no", "false"))
 TOLD = ("gpc", "dnt")
 MASKED = ("url", "ref")
@@ -28,7 +29,7 @@ _EQUALS = re.compile(r"=|%3D", re.IGNORECASE)
 
 def objects(privacy: Privacy, headers: Mapping[str, str], parameters: Iterable[tuple[str, Any]]) -> bool:
     """Say whether this visitor objects to being followed; of several answers to the consent question, no is the one."""
-    if headers.get("sec-gpc") == "1" or headers.get("dnt") == "1":
+    if any(headers.get(name) == "1" for name in SIGNALS):
         return True
     return any(
         (name == privacy.consent and str(value).lower() in DENIED) or (name in TOLD and str(value) == "1")

@@ -141,7 +141,7 @@ def _moments(step_seconds: float, sent: Future[Told]) -> Iterator[float]:
     ends = math.inf
     while time.monotonic() < ends:
         yield time.time()
-        time.sleep(step_seconds)
+        time.sleep(step_seconds)  # Redis and BigQuery can only be asked again
         if sent.done():
             ends = min(ends, time.monotonic() + END_SECONDS)
     raise TimeoutError(f"not all is there after {END_SECONDS:g} s")

@@ -117,7 +117,7 @@ class Bench:
         return Growth(what, found[less.pid], found[more.pid])
 
 
-def run(turns: int, seconds: int, waiting: int, beacons_: int, tell: Tell) -> tuple[list[Growth], list[Memory]]:
+def run(turns: int, seconds: int, waiting: int, count: int, tell: Tell) -> tuple[list[Growth], list[Memory]]:
     """Measure all of it; each with Redis and arms of its own."""
     bench = Bench(turns, seconds, tell)
     with rig() as less, rig() as more:
@@ -126,7 +126,7 @@ def run(turns: int, seconds: int, waiting: int, beacons_: int, tell: Tell) -> tu
         with rig() as made:
             found.append(compare(made))
     with rig() as made:
-        return found, bench.memory(made, beacons_)
+        return found, bench.memory(made, count)
 
 
 def sites_text(more: int) -> str:

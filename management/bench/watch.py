@@ -42,7 +42,7 @@ def watch(spool: Spool, site: str, process: Server, tell: Callable[[int], object
     looks = [_look(spool, site, process)]
     moved_at = looks[0].at
     while looks[-1].left:
-        time.sleep(STEP_SECONDS)
+        time.sleep(STEP_SECONDS)  # r2bq is another process, which can only be asked again
         look = _look(spool, site, process)
         if look.left != looks[-1].left:
             moved_at = look.at

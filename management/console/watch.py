@@ -111,7 +111,7 @@ class Watch:
     def _run(self, work: Callable[..., None], *given: Any) -> None:
         try:
             work(*given)
-        except Exception:
+        except Exception:  # whatever it is: a thread would end unseen, and the page stand still
             log.exception("ending, for another to start")
             self._surprised()
 

@@ -6,15 +6,13 @@ clock, so that a busy machine counts for little.
 """
 
 import json
-import shutil
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from tests.browser.conftest import FLAGS, Answer, Pages
+from tests.browser.conftest import Answer, Pages
+from tests.chromium import running_chromium
 
 LOADS = 15
 WORK = {"EvaluateScript", "v8.compile", "FunctionCall", "TimerFire", "EventDispatch", "RunMicrotasks"}
@@ -29,8 +27,7 @@ def main() -> None:
         "/page", f'<title>Page</title><script defer src="/oceanus/{name}" data-site="shop" {attributes}></script>'
     )
     pages.pages["/swallow/shop"] = Answer(b'{"results": [{"status": 200}]}', "application/json")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    with running_chromium() as browser:
         print(f"Chromium {browser.version}, {name}")
         work, longest, leaves = [], [], []
         for _ in range(LOADS):

@@ -5,7 +5,6 @@ Each test sends from addresses of its own, and asks for the rows of these.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from management import parts
 from oceanus import records, settings, warehouse
@@ -28,22 +27,13 @@ from oceanus.ledger import added, totals
 from oceanus.settings import WarehouseSettings
 from oceanus.sites import SAMPLE
 from oceanus.spool import key
-from tests.conftest import LocalBigQuery, RedisProcess, absent, end, until, wait_for_port
+from tests.chromium import running_chromium
+from tests.conftest import LocalBigQuery, RedisProcess, end, until, wait_for_port
 from tests.tracker.conftest import Built, built
 
 __all__ = ["Built", "built"]
 
 STATIC = Path(__file__).parents[2] / "arms" / "static"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Beside the sample's.
 SITES = """
   shop: {method: swallow, shape: web, batch: {rows: 50, seconds: 0.1}, table: {form: partitioned}}
@@ -343,14 +333,9 @@ def _oceanus(tmp_path_factory: pytest.TempPathFactory, local_bigquery: LocalBigQ
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, with a profile of its own."""
-    program = shutil.which("chromium")
-    if not program:
-        absent("no chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    """A browser for this folder."""
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def events(watch: StillWatch, path: str, while_open: list[bytes], many: int) -> 
     """Return the first events of a stream; what is accepted while it is open is heard by and by."""
 
     async def read() -> list[tuple[str, Any]]:
-        made = app.create_app(watch, NotedDesk(), Door("", ()), {"sites": []})  # type: ignore[arg-type]
+        made = app.create_app(watch, NotedDesk(), Door("", ()), {"sites": []})  # type: ignore[arg-type] # stands in
         async with ASGIConductor(made) as conductor, conductor.simulate_get_stream(path, host=HOST) as stream:
             text = ""
             while text.count("event: ") < many or not text.endswith("\n\n"):

@@ -5,7 +5,6 @@ With SCREENS=FOLDER the pictures stay there, for whoever changes how it looks.
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from management import parts
-from tests.conftest import absent, end, until
+from tests.chromium import running_chromium
+from tests.conftest import end, until
 from tests.e2e.test_up import BEACON, Up
 
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 VIEWS = ("sites", "records", "failed", "audit", "snippets")
 HOSTILE = {
     "oid": "2", "evt": "pageview", "sid": "86895a04e5a59600", "url": "javascript:document.title='owned'",
@@ -66,13 +62,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    if not program:
-        absent("chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
