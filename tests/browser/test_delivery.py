@@ -61,6 +61,7 @@ def test_what_an_offline_visitor_left_is_sent_by_the_next_page(visit: Visit, con
     later = context.new_page()
     later.clock.install()
     later.goto(address)
+    later.wait_for_function("Object.keys(localStorage).length == 1")  # its page view is answered: no try to be given up
     later.clock.fast_forward(AN_HOUR_MS)
     rows = visit.rows("shop", 3)
 
