@@ -60,9 +60,9 @@ export const random = (bytes: number): string =>
 
 function read(name: string): string {
   try {
-    return ("; " + document.cookie).split(`; ${name}=`)[1]!.split(";")[0]!;
+    return (("; " + document.cookie).split(`; ${name}=`)[1] || "").split(";")[0]!;
   } catch {
-    return ""; // there is none; or this is a sandboxed frame, which may not ask
+    return ""; // this is a sandboxed frame, which may not ask
   }
 }
 
