@@ -18,21 +18,11 @@ TRACKED: dict[str, type[Swallow] | type[Pirate]] = {"swallow": Swallow, "pirate"
 
 
 class App(falcon.asgi.App[Request, falcon.asgi.Response]):
-    """Falcon's application, with a lane beside it for plain beacons."""
+    """Falcon's application, with the lane beside it by which arms.connection takes plain beacons."""
 
     def __init__(self, lane: Lane, lifespan: "Lifespan | None") -> None:
         super().__init__(request_type=Request, middleware=lifespan)
         self.lane = lane
-
-    async def __call__(  # type: ignore[override] # as Falcon's own
-        self, scope: dict[str, Any], receive: Any, send: Any
-    ) -> None:
-        """Answer one request."""
-        plain = self.lane.judge(scope) if scope["type"] == "http" else None
-        if plain:
-            await self.lane.keep(*plain, send)
-        else:
-            await super().__call__(scope, receive, send)
 
 
 class Lifespan:

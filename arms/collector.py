@@ -3,17 +3,19 @@
 arrival (HTTP) -> intake.take (pure) -> gather.store (Redis' disk) -> the answer
 """
 
+import asyncio
 import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from arms import metrics
 from arms.arrival import Request, client_address
-from arms.gather import Gather, NotStoredError
+from arms.gather import Gather, NotStoredError, Told, Waiting, settle
 from arms.intake import Accepted, Dropped, Intake, Outcome, Rejected, Sent
 from arms.limits import Limited, LimitedError, Limits, day
 from arms.parameters import ParameterError
@@ -166,22 +168,32 @@ class Collector:
 
     async def store_accepted(self, site: Site, accepted: Accepted) -> None:
         """Return when an accepted beacon is on disk; raises NotStoredError."""
-        try:
-            await self._gather(site.name).store(
+        stored = asyncio.get_running_loop().create_future()
+        self.put_accepted(site, accepted, partial(settle, stored))
+        await stored
+
+    def put_accepted(self, site: Site, accepted: Accepted, told: Told) -> None:
+        """Take an accepted beacon; `told` hears once whether it is on disk: later, or within this call."""
+        if self._limits is not None:
+            told = partial(self._told, site.name, accepted.minute[:8], told)
+        self._gather(site.name).put(
+            Waiting(
                 site.name,
                 "resends" if accepted.again else "queue",
+                accepted.minute,
+                accepted.digest,
+                accepted.received_ms,
                 accepted.text,
-                minute=accepted.minute,
-                digest=accepted.digest,
-                received_ms=accepted.received_ms,
-                alerts=site.alerts,
-                named=accepted.named,
+                site.alerts,
+                accepted.named,
+                told,
             )
-        except NotStoredError:
-            metrics.BEACONS.labels(site.name, "unavailable").inc()
-            raise
-        if self._limits is not None:
-            self._limits.caps.add(site.name, accepted.minute[:8])
+        )
+
+    def _told(self, site: str, day: str, told: Told, refusal: str | None) -> None:
+        if self._limits is not None and refusal is None:
+            self._limits.caps.add(site, day)
+        told(refusal)
 
     async def learn_counts(self, accepted: Callable[[Sequence[str], str], Awaitable[Sequence[int]]]) -> None:
         """Take what Redis has counted today for the sites that have a cap; raises SpoolError."""

@@ -6,8 +6,9 @@ and one fsync, and the fsync costs nothing that could be measured. `store` retur
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ MAX_FLIGHT = 2000  # records in one trip: Redis serves nobody else while it take
 MAX_FLIGHT_BYTES = 4 * 1024 * 1024  # a quarter of a segment of the journal, which must have room for all of it
 MAX_WAITING = 20_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
+
+Told = Callable[[str | None], None]  # None: the record is on disk; a text: why it is not
 
 
 class Keeper(Protocol):
@@ -44,7 +47,7 @@ class Waiting(NamedTuple):
     text: bytes
     alerts: bool
     named: bool
-    stored: "asyncio.Future[None]"
+    told: Told
 
 
 class Gather:
@@ -68,15 +71,20 @@ class Gather:
         alerts: bool = False,
         named: bool = False,
     ) -> "asyncio.Future[None]":
-        """Return what is done when the record is on Redis' disk; it, or this call, raises NotStoredError."""
-        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(text) > MAX_WAITING_BYTES:
-            raise NotStoredError("too many beacons wait for Redis already")
-        self._waiting_bytes += len(text)
+        """Return what is done when the record is on Redis' disk; it raises NotStoredError where that is not so."""
         stored = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(site, source, minute, digest, received_ms, text, alerts, named, stored))
+        self.put(Waiting(site, source, minute, digest, received_ms, text, alerts, named, partial(settle, stored)))
+        return stored
+
+    def put(self, one: Waiting) -> None:
+        """Take a record; what has become of it is told once: later, or within this call where too many wait."""
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(one.text) > MAX_WAITING_BYTES:
+            _tell([one], "too many beacons wait for Redis already")
+            return
+        self._waiting_bytes += len(one.text)
+        self._waiting.append(one)
         if self._flying is None or self._flying.done():
             self._flying = asyncio.create_task(self._fly())
-        return stored
 
     async def _fly(self) -> None:
         while self._waiting:
@@ -85,7 +93,7 @@ class Gather:
                 await self._send(flight)
             except BaseException:
                 flight, self._waiting, self._waiting_bytes = flight + self._waiting, [], 0
-                _fail(flight, "arms is stopping")
+                _tell(flight, "arms is stopping")
                 raise
 
     def _board(self) -> list[Waiting]:
@@ -110,11 +118,7 @@ class Gather:
         for group, refusal in zip(groups.values(), answers, strict=True):
             if refusal:
                 log.error("%d beacons are not stored and answered 503: %s", len(group), refusal)
-                _fail(group, refusal)
-            else:
-                _succeed(group)
-                if group[0].source != "failed":
-                    metrics.BEACONS.labels(group[0].site, "accepted").inc(len(group))
+            _tell(group, refusal)
 
 
 def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]) -> Push:
@@ -130,13 +134,23 @@ def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]
     )
 
 
-def _succeed(group: list[Waiting]) -> None:
+def _tell(group: list[Waiting], refusal: str | None) -> None:
+    """Tell what has become of records, and count the beacons among them by site."""
     for one in group:
-        if not one.stored.done():  # its client may have gone; the record stays
-            one.stored.set_result(None)
+        try:
+            one.told(refusal)
+        except Exception:
+            log.exception("an answer was not given")  # the others' are
+    beacons = Counter(one.site for one in group if one.source != "failed")
+    for site, count in beacons.items():
+        metrics.BEACONS.labels(site, "unavailable" if refusal else "accepted").inc(count)
 
 
-def _fail(group: list[Waiting], reason: str) -> None:
-    for one in group:
-        if not one.stored.done():
-            one.stored.set_exception(NotStoredError(reason))
+def settle(stored: "asyncio.Future[None]", refusal: str | None) -> None:
+    """Let whoever awaits a record know what has become of it."""
+    if stored.done():  # its client has gone; the record stays
+        return
+    if refusal:
+        stored.set_exception(NotStoredError(refusal))
+    else:
+        stored.set_result(None)

@@ -1,36 +1,45 @@
-"""The lane: plain beacons by GET, taken before the framework makes a Request and a Response of them.
+"""The lane: plain beacons by GET, judged before the framework or the server makes objects of their requests.
 
 What comes through here is stored and answered as the route Swallow does it: a test sends both the same requests.
 Whatever is not plain goes the framework's way, untouched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import falcon.asgi
 from falcon.uri import parse_query_string
 
 from arms import answers
-from arms.arrival import plain_address
 from arms.collector import Collector
-from arms.gather import NotStoredError
+from arms.gather import Told
 from arms.intake import Accepted
 from arms.limits import Limited
 from arms.parameters import MAX_PARAMETERS, header_text
 from oceanus.sites import Site
 
-BODY = frozenset((b"content-length", b"transfer-encoding"))
+# Headers with which the server has more to do than to answer: a body, leave to send one, another protocol.
+MORE = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """An answer as the server sends it: headers with small names, and a body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Way:
-    """A site's way through the lane: headers with which a beacon goes the framework's, and the events of its GIF."""
+    """A site's way through the lane: headers with which a beacon goes the framework's, and its answers."""
 
     site: Site
     avoided: frozenset[bytes]
-    start: dict[str, Any]
-    body: dict[str, Any]
+    gif: Answer
+    unavailable: Answer
 
 
 class Lane:
@@ -38,52 +47,41 @@ class Lane:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        sites = [site for site in collector.sites.values() if _is_plain(site)]
-        self._ways = {f"/swallow/{site.name}": _way(site) for site in sites}
-        self._ways |= {
-            site.tracker.endpoint: self._ways[f"/swallow/{site.name}"] for site in sites if site.tracker.endpoint
-        }
+        self._ways: dict[bytes, Way] = {}
         first = collector.sites.first("swallow")
-        if first in sites:
-            self._ways["/swallow"] = self._ways[f"/swallow/{first.name}"]
+        for site in collector.sites.values():
+            if not _is_plain(site):
+                continue
+            way = _way(site)
+            paths = [f"/swallow/{site.name}", site.tracker.endpoint, "/swallow" if site == first else ""]
+            self._ways |= {path.encode(): way for path in paths if path}
 
-    def judge(self, scope: Mapping[str, Any]) -> "tuple[Way, Accepted | Limited] | None":
-        """Return a plain beacon, accepted or limited, and its site's way; None for whatever is not one."""
-        way = self._ways.get(scope["path"])
-        if way is None or scope["method"] != "GET":
-            return None
-        given = scope["headers"]
-        if not isinstance(given, list):  # it could be read once only, and the framework may have to
+    def judge(
+        self, target: bytes, given: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> "tuple[Way, Accepted | Limited] | None":
+        """Return a plain beacon, accepted or limited, and its site's way; None for whatever is not one.
+
+        `target` and `given` as they stand in a GET request, but the names of headers small; `peer`: who sent it, an
+        address by `plain_address`.
+        """
+        path, _, query = target.partition(b"?")
+        way = self._ways.get(path)
+        if way is None:
             return None
         headers = dict(given)
         if len(headers) < len(given) or not way.avoided.isdisjoint(headers):
             return None
-        parameters = plain_parameters(scope["query_string"])
+        parameters = plain_parameters(query)
         if parameters is None:
             return None
-        peer, *_ = scope.get("client") or ("",)
         forwarded = headers.get(b"x-forwarded-for")
-        address = self._collector.address_of(forwarded and header_text(forwarded), plain_address(peer))
+        address = self._collector.address_of(header_text(forwarded) if forwarded else None, peer)
         outcome = self._collector.judge_plain(way.site, parameters, headers, address)
         return None if outcome is None else (way, outcome)
 
-    async def keep(self, way: Way, outcome: "Accepted | Limited", send: Any) -> None:
-        """Store what was judged, and answer."""
-        if isinstance(outcome, Limited):
-            resp = _response(way.site)
-            answers.limited(resp, outcome.reason, outcome.seconds)
-        else:
-            try:
-                await self._collector.store_accepted(way.site, outcome)
-            except NotStoredError:
-                resp = _response(way.site)
-                answers.unavailable(resp)
-            else:
-                await send(way.start)
-                await send(way.body)
-                return
-        for event in _events(resp):
-            await send(event)
+    def put(self, way: Way, accepted: Accepted, told: Told) -> None:
+        """Store an accepted beacon; `told` hears once what has become of it."""
+        self._collector.put_accepted(way.site, accepted, told)
 
 
 def plain_parameters(raw: bytes) -> dict[str, str] | None:
@@ -101,16 +99,23 @@ def plain_parameters(raw: bytes) -> dict[str, str] | None:
     return None if "\ufffd" in text or "\0" in text else read
 
 
+def limited(way: Way, outcome: Limited) -> Answer:
+    """Return the answer to whoever has had enough."""
+    resp = _response(way.site)
+    answers.limited(resp, outcome.reason, outcome.seconds)
+    return _answer(resp)
+
+
 def _is_plain(site: Site) -> bool:
     """Say whether neither the sender of a site's beacon has to be judged nor its session to be kept."""
     return site.method == "swallow" and not site.origins.enforce and site.tracker.cookie == "script"
 
 
 def _way(site: Site) -> Way:
-    resp = _response(site)
-    answers.gif(resp)
-    start, body = _events(resp)
-    return Way(site, BODY.union([b"origin"] if site.origins.allow else []), start, body)
+    gif, unavailable = _response(site), _response(site)
+    answers.gif(gif)
+    answers.unavailable(unavailable)
+    return Way(site, MORE.union([b"origin"] if site.origins.allow else []), _answer(gif), _answer(unavailable))
 
 
 def _response(site: Site) -> falcon.asgi.Response:
@@ -119,13 +124,9 @@ def _response(site: Site) -> falcon.asgi.Response:
     return resp
 
 
-def _events(resp: falcon.asgi.Response) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an answer as the two events of ASGI: asgi.readthedocs.io/en/latest/specs/www.html."""
-    body = resp.data if resp.text is None else resp.text.encode()
-    headers = [*resp.headers.items(), ("content-length", str(len(body or b"")))]
-    start = {
-        "type": "http.response.start",
-        "status": resp.status_code,
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-    }
-    return start, {"type": "http.response.body", "body": body or b""}
+def _answer(resp: falcon.asgi.Response) -> Answer:
+    body = (resp.data if resp.text is None else resp.text.encode()) or b""
+    headers = [*resp.headers.items(), ("content-length", str(len(body)))]
+    return Answer(
+        resp.status_code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], body
+    )

@@ -1,7 +1,4 @@
-"""The server: gunicorn's ASGI worker with bounds for whoever sends slowly, endlessly, or nothing at all.
-
-gunicorn 26.2.0 bounds a request line and a header once they are whole, and nothing else: no time, no head or body that
-never ends, no number of connections. Here each connection has its time and its room (arms.patience).
+"""The server: gunicorn's ASGI worker, with so many connections and so much time for each (arms.patience).
 
 Browsers open connections before they need them. gunicorn would wait for each until its grace time is over, so that one
 silent visitor made every stop last 25 seconds. gunicorn reads this module as its configuration (-c python:arms.server).
@@ -24,112 +21,13 @@ from gunicorn.workers.gasgi import ASGIWorker
 from prometheus_client import multiprocess
 
 from arms import metrics
-from arms.arrival import BATCH_BYTES
+from arms.connection import TURNS, Connection, is_idle
 from arms.patience import Patience
 from oceanus import settings
 
 LOOK_SECONDS = 0.1
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-HEAD_BYTES = 128 * 1024  # twice the longest request line that is taken
 OWN_FILES = 100  # what a worker opens beside its connections: Redis, journal, modules
-RESTS, READS, ANSWERS = "rests", "reads", "answers"
-# In seconds. A load balancer closes its end before we close ours, or its next request is cut: Google's keeps it 600 s
-# (cloud.google.com/load-balancing/docs/https#timeouts_and_retries). Beside that: a beacon on the worst line takes a
-# few seconds, and the longest answer, of /gaze, four.
-TURNS = {RESTS: 620.0, READS: 30.0, ANSWERS: 30.0}
-
-
-class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no types
-    """A connection that takes no more bytes and no more time than a beacon needs.
-
-    It answers 400 to what its parser cannot read, instead of breaking off with a traceback. It speaks HTTP/1 alone.
-    """
-
-    _head_bytes = 0  # of a head that is not complete
-    _body_bytes = 0
-    _rests = False
-    _is_pipelined = False
-    # gunicorn's own
-    _body_receiver: Any
-    _callback_parser: Any
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request, and make room where there are too many."""
-        super().connection_made(transport)
-        self._begins(READS)
-        self.worker.loop.make_room()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Free this connection's place; a body that came whole is read, though its page has gone.
-
-        gunicorn would keep the task of a connection that rested for 3 s more; and the parser in C, which knows the
-        connection that knows it, is none that Python's collector sees: each connection would stay in memory for good.
-        """
-        self.worker.loop.patience.ends(self)
-        if self._body_receiver is not None and self._body_receiver._complete:
-            self._body_receiver = None
-        super().connection_lost(exc)
-        self._callback_parser = None
-        if self._request_ready is not None:
-            self._request_ready.set()
-
-    def data_received(self, data: bytes) -> None:
-        """Read on; answer 431 to a head that does not end."""
-        if self._rests:
-            self._rests = False
-            self._begins(READS)
-        if self._current_request is None:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        parser = self._callback_parser
-        if parser is not None and parser.is_complete and parser.remaining():
-            self._is_pipelined = True
-        if self._current_request is None and self._head_bytes > HEAD_BYTES and not self._closed:
-            self._send_error_response(431, "Request Header Fields Too Large")
-            self._close_transport()
-
-    def _on_headers_complete(self) -> bool:
-        self._head_bytes = self._body_bytes = 0
-        return bool(super()._on_headers_complete())
-
-    def _on_body(self, chunk: bytes) -> None:
-        """Keep no more of a body than any route takes; after its answer, such a connection is closed by gunicorn."""
-        if self._body_bytes <= BATCH_BYTES:
-            super()._on_body(chunk)
-        self._body_bytes += len(chunk)
-        if self._body_bytes > BATCH_BYTES:
-            self._pause_reading()
-
-    def _on_message_complete(self) -> None:
-        super()._on_message_complete()
-        self._begins(ANSWERS)
-
-    def _arm_keepalive_timer(self) -> None:
-        """Wait for the next request (gunicorn 26.2.0 takes its own timer back at once, so that it never rings).
-
-        gunicorn forgets requests that were sent before this answer: closing tells the client that they have none.
-        """
-        if self._is_pipelined:
-            self._close_transport()
-            return
-        self._rests = True
-        self._begins(RESTS)
-
-    def _begins(self, turn: str) -> None:
-        if not self._conn_lost_handled:  # or it would be remembered after it has gone
-            self.worker.loop.begins(self, turn)
-
-    def _is_websocket_upgrade(self, _request: object) -> bool:
-        return False
-
-    def _handle_h1c_exception(self, exc: Exception) -> bool:
-        if super()._handle_h1c_exception(exc):
-            return True
-        if not isinstance(exc, ValueError) and not type(exc).__module__.startswith("gunicorn"):
-            return False
-        self._send_error_response(400, "Bad Request")
-        self._close_transport()
-        return True
 
 
 class Loop(uvloop.Loop):
@@ -220,15 +118,6 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
                 connection.transport.close()
             looked = idle
             await asyncio.sleep(LOOK_SECONDS)
-
-
-def is_idle(connection: ASGIProtocol) -> bool:
-    """Say whether no request is being read or answered on this connection.
-
-    `_current_request` is set from the end of a request's headers to the end of its answer (gunicorn 26.2.0; a test
-    with an open, silent socket holds it).
-    """
-    return connection.transport is not None and connection._current_request is None
 
 
 # --- what gunicorn calls

@@ -1,90 +1,22 @@
-"""What comes through the lane is stored and answered as the route does it."""
+"""What comes through the lane is stored and answered as the route does it, byte for byte."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-import falcon.asgi
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from arms.app import App
+from arms.lane import Lane
 from arms.rates import Rates
 from tests.arms.conftest import Arms
 from tests.arms.serving import GOOD
+from tests.arms.talking import Loop, connected, talk, turn
 
-Scope = dict[str, Any]
 NAMED = GOOD | {"cid": "0123456789abcdef0123456789abcdef"}
-AGENT = (b"user-agent", b"Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148")
-
-
-def scope(
-    path: str = "/swallow/bizocean", query: str = "", method: str = "GET", more: tuple[tuple[bytes, bytes], ...] = ()
-) -> Scope:
-    """Return a request as gunicorn hands it over."""
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": (query or urlencode(NAMED)).encode(),
-        "headers": [(b"host", b"127.0.0.1"), AGENT, *more],
-        "client": ("127.0.0.1", 4000),
-        "server": ("127.0.0.1", 80),
-    }
-
-
-def ask(app: Callable[..., Any], request: Scope) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Return status, headers and body of an answer."""
-    events: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(event: dict[str, Any]) -> None:
-        events.append(event)
-
-    asyncio.run(app(request, receive, send))
-    start, *rest = events
-    return start["status"], dict(start["headers"]), b"".join(event.get("body", b"") for event in rest)
-
-
-def by_framework(app: App) -> Callable[..., Any]:
-    """Return the application as it is without its lane."""
-    return lambda *request: falcon.asgi.App.__call__(app, *request)  # type: ignore[arg-type, call-arg] # an ASGI call
-
-
-def app_of(arms: Arms) -> App:
-    """Return the application that a collector's client talks to."""
-    return arms.client.app
-
-
-REQUESTS = {
-    "a beacon": scope(),
-    "of the first site": scope("/swallow"),
-    "with an origin": scope(more=((b"origin", b"https://www.example.com"),)),
-    "behind a proxy": scope(more=((b"x-forwarded-for", b"203.0.113.9"),)),
-    "with an encoded title": scope(query=urlencode(NAMED | {"tit": "お問い合わせ & more+"})),
-}
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-def test_a_plain_beacon_is_answered_and_stored_as_by_the_route(make_arms: Callable[..., Arms], name: str) -> None:
-    fast, slow = make_arms(proxies=1), make_arms(proxies=1)
-    assert app_of(fast).lane.judge(REQUESTS[name])
-
-    answers = ask(app_of(fast), REQUESTS[name]), ask(by_framework(app_of(slow)), REQUESTS[name])
-
-    assert answers[0] == answers[1]
-    assert answers[0][0] == 200
-    assert fast.spool.pushes == slow.spool.pushes
-    assert len(fast.spool.records("bizocean")) == 1
-
-
+AGENT = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 LISTED = '{method: swallow, shape: access, origins: {allow: ["https://www.example.com"]}}'
 ENFORCED = '{method: swallow, shape: access, origins: {allow: ["https://www.example.com"], enforce: true}}'
 
@@ -92,45 +24,200 @@ KEPT = LISTED.replace("access,", "access, cookie_domain: example.com, tracker: {
 NOWHERE = "{method: swallow, shape: access, tracker: {cookie: none}}"
 
 
+def get(
+    path: str = "/swallow/bizocean", query: str = "", more: str = "", method: str = "GET", http: str = "1.1"
+) -> bytes:
+    """Return a request; `more`: lines of headers."""
+    lines = [f"{method} {path}?{query or urlencode(NAMED)} HTTP/{http}", "Host: 127.0.0.1", f"User-Agent: {AGENT}"]
+    return "\r\n".join([*lines, *more.splitlines(), "", ""]).encode()
+
+
+def app_of(arms: Arms) -> App:
+    """Return the application that a collector's client talks to."""
+    return arms.client.app
+
+
+def framework(arms: Arms) -> Callable[..., Any]:
+    """Return the application without its lane."""
+    return app_of(arms).__call__  # which has no lane
+
+
+class Seen:
+    """A lane that notes what it takes."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self.taken: list[bool] = []
+        self.put = lane.put
+
+    def judge(self, *request: Any) -> Any:
+        found = self._lane.judge(*request)
+        self.taken.append(found is not None)
+        return found
+
+
+def seen(arms: Arms) -> list[bool]:
+    """Return what will be whether the lane has taken each request that it was asked for."""
+    app = app_of(arms)
+    app.lane = Seen(app.lane)  # type: ignore[assignment] # stands in
+    return app.lane.taken  # type: ignore[attr-defined]
+
+
+REQUESTS = {
+    "a beacon": get(),
+    "of the first site": get("/swallow"),
+    "with an origin": get(more="Origin: https://www.example.com"),
+    "behind a proxy": get(more="X-Forwarded-For: 203.0.113.9"),
+    "with an encoded title": get(query=urlencode(NAMED | {"tit": "お問い合わせ & more+"})),
+    "that says to keep the connection": get(more="Connection: keep-alive"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_plain_beacon_is_answered_and_stored_as_by_the_route(make_arms: Callable[..., Arms], name: str) -> None:
+    fast, slow = make_arms(proxies=1), make_arms(proxies=1)
+    taken = seen(fast)
+
+    answers = talk(app_of(fast), [REQUESTS[name]]), talk(framework(slow), [REQUESTS[name]])
+
+    assert taken == [True]
+    assert answers[0] == answers[1]
+    assert answers[0][0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert fast.spool.pushes == slow.spool.pushes
+    assert len(fast.spool.records("bizocean")) == 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([get(), get(query="oid=2"), get("/hc"), get(method="HEAD")]), max_size=4), st.data())
+def test_however_requests_are_cut_and_mixed_they_are_answered_as_by_the_route(
+    make_arms: Callable[..., Arms], requests: list[bytes], data: st.DataObject
+) -> None:
+    pieces = []
+    for request in requests:
+        at = data.draw(st.integers(1, len(request)))
+        pieces += [request[:at], request[at:]] if at < len(request) else [request]
+    fast, slow = make_arms(), make_arms()
+
+    answers = talk(app_of(fast), pieces), talk(framework(slow), pieces)
+
+    assert answers[0] == answers[1]
+    assert fast.spool.records("bizocean") == slow.spool.records("bizocean")
+    assert answers[0][0].count(b"HTTP/1.1 ") == len(requests)
+
+
+def test_a_request_that_is_sent_before_the_answer_closes_the_connection_as_by_the_route(
+    make_arms: Callable[..., Arms],
+) -> None:
+    fast, slow = make_arms(), make_arms()
+
+    for pieces in ([get() + get()], [get() + b"GET"], [get(), b"GET"]):
+        answers = [talk(app, pieces, wait=False) for app in (app_of(fast), framework(slow))]
+        assert answers[0] == answers[1]
+        assert answers[0][0].count(b"HTTP/1.1 200 OK") == 1
+        assert answers[0][1], "it stays open"
+
+
+def test_a_beacon_whose_page_has_gone_is_stored(make_arms: Callable[..., Arms]) -> None:
+    arms, loop = make_arms(), Loop()
+    connection, transport = connected(loop, app_of(arms))
+    turn(loop)
+
+    loop.call_soon(connection.data_received, get())
+    loop.call_soon(connection.connection_lost, None)
+    turn(loop)
+
+    assert len(arms.spool.records("bizocean")) == 1
+    assert transport.written == b""
+    assert len(loop.patience) == 0
+    loop.close()
+
+
+def test_a_worker_that_stops_closes_after_the_answer(make_arms: Callable[..., Arms]) -> None:
+    arms, loop = make_arms(), Loop()
+    connection, transport = connected(loop, app_of(arms))
+    turn(loop)
+
+    loop.call_soon(connection.data_received, get())
+    loop.call_soon(setattr, connection.worker, "alive", False)
+    turn(loop)
+
+    assert transport.written.startswith(b"HTTP/1.1 200 OK")
+    assert transport.is_closed
+    loop.close()
+
+
+def test_a_surprise_in_the_lane_is_told_and_left_to_the_framework(
+    make_arms: Callable[..., Arms], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arms = make_arms()
+    monkeypatch.setattr(Lane, "judge", lambda *_: 1 / 0)
+
+    answer, _ = talk(app_of(arms), [get()])
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert len(arms.spool.records("bizocean")) == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("site", "request_"),
     [
-        ("", scope(method="HEAD")),
-        ("", scope(method="POST")),
-        ("", scope("/swallow/nobody")),
-        ("", scope("/gaze/mailaction")),
-        ("", scope("/swallow/bizocean/")),
-        ("", scope(more=((b"authorization", b"Bearer x"),))),
-        ("", scope(more=((b"content-length", b"3"),))),
-        ("", scope(more=((b"accept", b"a"), (b"accept", b"b")))),
-        ("", scope(query=urlencode(NAMED | {"tit": "x"}) + "&tit=y")),
-        ("", scope(query=urlencode(NAMED | {"tit": "x"}) + "&uid=%ff")),
-        ("", scope(query=urlencode(NAMED) + "&uid=%00")),
-        ("", scope(query=urlencode(NAMED) + "&x=" * 100)),
-        ("", scope(query=urlencode(NAMED | {"debug": "1"}))),
-        ("", scope(query=urlencode(NAMED | {"re": "1"}))),
-        ("", scope(query="oid=2")),
-        (LISTED, scope(more=((b"origin", b"https://www.example.com"),))),
-        (ENFORCED, scope()),
-        (KEPT, scope()),
-        (NOWHERE, scope()),
+        ("", get(method="HEAD")),
+        ("", get(method="POST")),
+        ("", get(http="1.0")),
+        ("", get("/swallow/nobody")),
+        ("", get("/hc")),
+        ("", get("/swallow/bizocean/")),
+        ("", get("http://127.0.0.1/swallow/bizocean")),
+        ("", get(more="Authorization: Bearer x")),
+        ("", get(more="Content-Length: 3") + b"abc"),
+        ("", get(more="Connection: close")),
+        ("", get(more="Expect: 100-continue")),
+        ("", get(more="Connection: Upgrade\nUpgrade: websocket")),
+        ("", get(more="Accept: a\nAccept: b")),
+        ("", get(query=urlencode(NAMED | {"tit": "x"}) + "&tit=y")),
+        ("", get(query=urlencode(NAMED | {"tit": "x"}) + "&uid=%ff")),
+        ("", get(query=urlencode(NAMED) + "&uid=%00")),
+        ("", get(query=urlencode(NAMED) + "&x=" * 100)),
+        ("", get(query=urlencode(NAMED | {"debug": "1"}))),
+        ("", get(query=urlencode(NAMED | {"re": "1"}))),
+        ("", get(query="oid=2")),
+        (LISTED, get(more="Origin: https://www.example.com")),
+        (ENFORCED, get()),
+        (NOWHERE, get()),
     ],
 )  # fmt: skip
 def test_whatever_is_not_plain_goes_the_frameworks_way(
-    make_arms: Callable[..., Arms], site: str, request_: Scope
+    make_arms: Callable[..., Arms], site: str, request_: bytes
 ) -> None:
     changes = {"bizocean": site} if site else {}
+    fast, slow = make_arms(**changes), make_arms(**changes)
+    taken = seen(fast)
 
-    assert app_of(make_arms(**changes)).lane.judge(request_) is None
+    answers = talk(app_of(fast), [request_]), talk(framework(slow), [request_])
+
+    assert True not in taken
+    assert answers[0] == answers[1]
+
+
+def test_a_site_whose_cookie_arms_sets_is_not_in_the_lane(make_arms: Callable[..., Arms]) -> None:
+    arms = make_arms(bizocean=KEPT)
+    taken = seen(arms)
+
+    answer, _ = talk(app_of(arms), [get()])
+
+    assert taken == [False]
+    assert b"oceanus_sid=" in answer
 
 
 def test_a_site_s_own_endpoint_is_in_the_lane_too(make_arms: Callable[..., Arms]) -> None:
     own = "{method: swallow, shape: access, tracker: {endpoint: /x}}"
     fast, slow = make_arms(bizpow=own), make_arms(bizpow=own)
-    assert app_of(fast).lane.judge(scope("/x"))
+    taken = seen(fast)
 
-    answers = ask(app_of(fast), scope("/x")), ask(by_framework(app_of(slow)), scope("/x"))
+    answers = talk(app_of(fast), [get("/x")]), talk(framework(slow), [get("/x")])
 
+    assert taken == [True]
     assert answers[0] == answers[1]
     assert fast.spool.pushes == slow.spool.pushes
     assert len(fast.spool.records("bizpow")) == 1
@@ -138,23 +225,24 @@ def test_a_site_s_own_endpoint_is_in_the_lane_too(make_arms: Callable[..., Arms]
 
 def test_a_listed_origin_makes_no_difference_to_an_image(make_arms: Callable[..., Arms]) -> None:
     fast, slow = make_arms(bizocean=LISTED), make_arms(bizocean=LISTED)
+    taken = seen(fast)
 
-    answers = ask(app_of(fast), scope()), ask(by_framework(app_of(slow)), scope())
+    answers = talk(app_of(fast), [get()]), talk(framework(slow), [get()])
 
+    assert taken == [True]
     assert answers[0] == answers[1]
-    assert answers[0][1][b"vary"] == b"Origin"
-    assert app_of(fast).lane.judge(scope())
+    assert b"\r\nvary: Origin\r\n" in answers[0][0]
 
 
 def test_what_is_not_stored_or_too_much_is_answered_alike(make_arms: Callable[..., Arms]) -> None:
     fast, slow = (make_arms(rates=Rates(per_second=1, burst=1)) for _ in range(2))
     fast.spool.fall_silent()
     slow.spool.fall_silent()
+    taken = seen(fast)
 
-    first = ask(app_of(fast), scope()), ask(by_framework(app_of(slow)), scope())
-    second = ask(app_of(fast), scope()), ask(by_framework(app_of(slow)), scope())
+    answers = talk(app_of(fast), [get(), get()]), talk(framework(slow), [get(), get()])
 
-    assert first[0] == first[1]
-    assert first[0][0] == 503
-    assert second[0] == second[1]
-    assert second[0][0] == 429
+    assert taken == [True, True]
+    assert answers[0] == answers[1]
+    assert answers[0][0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"HTTP/1.1 429 Too Many Requests\r\n" in answers[0][0]
