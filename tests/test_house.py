@@ -23,7 +23,7 @@ HOMES = {
     "yaml": ("oceanus/declared.py",),
     "falcon": ("arms/", "management/bench/bare.py", "management/console/app.py"),
     "gunicorn": ("arms/server.py", "arms/connection.py"),
-    "uvloop": ("arms/server.py"),
+    "uvloop": ("arms/server.py",),
     "psutil": ("management/leftovers.py", "management/bench/rig.py"),
     "re2": ("revelation/conditions.py",),
     "jinja2": ("revelation/",),
