@@ -6,15 +6,14 @@ never ends, no number of connections. Here each connection has its time and its 
 
 import asyncio
 import logging
-from functools import lru_cache
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, ASGIProtocol, _get_cached_date_header
 
 from arms.arrival import BATCH_BYTES, plain_address
 from arms.intake import Accepted
-from arms.lane import Answer, Lane, Way, limited
+from arms.lane import BODY_BYTES, Answer, Lane, Way, limited, posted
 from arms.limits import Limited
 
 log = logging.getLogger(__name__)
@@ -42,8 +41,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
     _is_pipelined = False
     _lane: Lane | None = None
     _peer = ""
+    _held: list[bytes] | None = None  # the body of a POST that may be plain
     _judged: tuple[Way, Accepted | Limited] | None = None  # while the parser reads on
-    _way: Way  # of the beacon that is being stored
     # gunicorn's own
     _body_receiver: Any
     _callback_parser: Any
@@ -95,41 +94,53 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
 
     def _on_headers_complete(self) -> bool:
         self._head_bytes = self._body_bytes = 0
-        self._judged = self._judge()
-        if self._judged is None:
+        if not self._goes_by_lane():
             return bool(super()._on_headers_complete())
-        self._current_request = self._judged
+        self._current_request = self._lane  # for `is_idle`
         return False
 
-    def _judge(self) -> tuple[Way, Accepted | Limited] | None:
+    def _goes_by_lane(self) -> bool:
+        """Judge a GET, and wait for the body of a POST that may be plain."""
         parser = self._callback_parser
-        if self._lane is None or parser.method != b"GET" or parser.http_version != (1, 1):
-            return None
-        if not parser.should_keep_alive:
-            return None
+        if self._lane is None or parser.http_version != (1, 1) or not parser.should_keep_alive:
+            return False
+        length = parser.content_length or 0
+        if parser.method == b"GET" and not length:
+            self._judged = self._judge()
+        elif parser.method == b"POST" and 0 < length <= BODY_BYTES:
+            self._held = [] if self._lane.may_hold(parser.path, parser.asgi_headers) else None
+        return self._judged is not None or self._held is not None
+
+    def _judge(self, body: bytes | None = None) -> tuple[Way, Accepted | Limited] | None:
+        assert self._lane is not None  # noqa: S101 - the callers have looked
+        parser = self._callback_parser
         try:
-            return self._lane.judge(parser.path, parser.asgi_headers, self._peer)
+            return self._lane.judge(parser.path, parser.asgi_headers, self._peer, body)
         except Exception:
             log.exception("a beacon was not judged in the lane; the framework will")
             return None
 
     def _take(self, way: Way, outcome: Accepted | Limited) -> None:
+        assert self._lane is not None  # noqa: S101 - it has judged
         if isinstance(outcome, Limited):
             self._write(limited(way, outcome))
             self._answered()
             return
-        self._way = way
-        assert self._lane is not None  # noqa: S101 - it has judged
-        self._lane.put(way, outcome, self._told)
+        accepted = outcome if self._callback_parser.method == b"POST" else None
+        self._lane.put(way, outcome, partial(self._told, way, accepted))
 
-    def _told(self, refusal: str | None) -> None:
-        """Answer a beacon that is on disk, or is not."""
-        self._write(self._way.unavailable if refusal else self._way.gif)
+    def _told(self, way: Way, accepted: Accepted | None, refusal: str | None) -> None:
+        """Answer a beacon that is on disk, or is not; `accepted` is one that came in a POST."""
+        if refusal:
+            self._write(way.unavailable)
+        else:
+            self._write(way.gif if accepted is None else posted(way, accepted))
         self._answered()
 
     def _write(self, answer: Answer) -> None:
         if not self._closed:
-            self._safe_write(_wire(answer, _get_cached_date_header()))
+            head = answer.head + _CACHED_SERVER_HEADER + _get_cached_date_header()
+            self._safe_write(head + b"\r\n" + answer.body)
 
     def _answered(self) -> None:
         """Make ready for the next request, as gunicorn's task does after an answer (`_handle_connection`)."""
@@ -146,13 +157,22 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
 
     def _on_body(self, chunk: bytes) -> None:
         """Keep no more of a body than any route takes; after its answer, such a connection is closed by gunicorn."""
-        if self._body_bytes <= BATCH_BYTES:
+        if self._held is not None:
+            self._held.append(chunk)
+        elif self._body_bytes <= BATCH_BYTES:
             super()._on_body(chunk)
         self._body_bytes += len(chunk)
         if self._body_bytes > BATCH_BYTES:
             self._pause_reading()
 
     def _on_message_complete(self) -> None:
+        if self._held is not None:
+            body = b"".join(self._held)
+            self._held = None
+            self._judged = self._judge(body)
+            if self._judged is None:  # gunicorn's after all
+                super()._on_headers_complete()
+                super()._on_body(body)
         super()._on_message_complete()
         self._begins(ANSWERS)
 
@@ -191,11 +211,3 @@ def is_idle(connection: ASGIProtocol) -> bool:
     with an open, silent socket holds it).
     """
     return connection.transport is not None and connection._current_request is None
-
-
-@lru_cache(maxsize=1000)
-def _wire(answer: Answer, date: bytes) -> bytes:
-    """Return an answer as gunicorn writes it; `date`: its header, which is another one every second."""
-    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode()]
-    lines += [b"%b: %b\r\n" % header for header in answer.headers]
-    return b"".join([*lines, _CACHED_SERVER_HEADER, date, b"\r\n", answer.body])

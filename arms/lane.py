@@ -1,4 +1,4 @@
-"""The lane: plain beacons by GET, judged before the framework or the server makes objects of their requests.
+"""The lane: plain beacons by GET, or alone in a POST, judged before the framework makes objects of their requests.
 
 What comes through here is stored and answered as the route Swallow does it: a test sends both the same requests.
 Whatever is not plain goes the framework's way, untouched.
@@ -6,40 +6,48 @@ Whatever is not plain goes the framework's way, untouched.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from http import HTTPStatus
+from typing import Any, cast
 
 import falcon.asgi
+import orjson
 from falcon.uri import parse_query_string
 
 from arms import answers
+from arms.bodies import TooManyError, batch
 from arms.collector import Collector
 from arms.gather import Told
 from arms.intake import Accepted
 from arms.limits import Limited
-from arms.parameters import MAX_PARAMETERS, header_text
+from arms.parameters import MAX_PARAMETERS, ParameterError, header_text
+from arms.plain import plain_members
 from oceanus.sites import Site
 
-# Headers with which the server has more to do than to answer: a body, leave to send one, another protocol.
-MORE = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
+BODY_BYTES = 16 * 1024  # four times the longest page view of our tracker
+# Headers with which the server has more to do than to read and to answer.
+MORE = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as the server sends it: headers with small names, and a body."""
+    """An answer in HTTP's own bytes: the lines of its head but for the server's own, and its body."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
+    head: bytes
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Way:
-    """A site's way through the lane: headers with which a beacon goes the framework's, and its answers."""
+    """A site's way through the lane: headers with which a beacon goes the framework's, and its answers.
+
+    `results`: the head of an answer in JSON, but for its length.
+    """
 
     site: Site
     avoided: frozenset[bytes]
     gif: Answer
     unavailable: Answer
+    results: bytes
 
 
 class Lane:
@@ -56,13 +64,18 @@ class Lane:
             paths = [f"/swallow/{site.name}", site.tracker.endpoint, "/swallow" if site == first else ""]
             self._ways |= {path.encode(): way for path in paths if path}
 
+    def may_hold(self, target: bytes, given: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Say whether a POST may be plain, so that its body is worth waiting for; arguments as those of `judge`."""
+        way = self._ways.get(target.partition(b"?")[0])
+        return way is not None and way.avoided.isdisjoint(dict(given))
+
     def judge(
-        self, target: bytes, given: Sequence[tuple[bytes, bytes]], peer: str
+        self, target: bytes, given: Sequence[tuple[bytes, bytes]], peer: str, body: bytes | None = None
     ) -> "tuple[Way, Accepted | Limited] | None":
         """Return a plain beacon, accepted or limited, and its site's way; None for whatever is not one.
 
-        `target` and `given` as they stand in a GET request, but the names of headers small; `peer`: who sent it, an
-        address by `plain_address`.
+        `target` and `given` as they stand in a request, but the names of headers small; `peer`: who sent it, an address
+        by `plain_address`; `body`: that of a POST, of at most BODY_BYTES.
         """
         path, _, query = target.partition(b"?")
         way = self._ways.get(path)
@@ -71,7 +84,7 @@ class Lane:
         headers = dict(given)
         if len(headers) < len(given) or not way.avoided.isdisjoint(headers):
             return None
-        parameters = plain_parameters(query)
+        parameters = plain_parameters(query) if body is None else plain_body(body)
         if parameters is None:
             return None
         forwarded = headers.get(b"x-forwarded-for")
@@ -99,6 +112,23 @@ def plain_parameters(raw: bytes) -> dict[str, str] | None:
     return None if "\ufffd" in text or "\0" in text else read
 
 
+def plain_body(body: bytes) -> dict[str, Any] | None:
+    """Return the parameters of a body that is one JSON object; None for all else."""
+    if b"\\u" in body:
+        return None
+    try:
+        beacons = batch(body)
+    except (ParameterError, TooManyError):
+        return None
+    return plain_members(beacons[0]) if len(beacons) == 1 else None
+
+
+def posted(way: Way, accepted: Accepted) -> Answer:
+    """Return the answer to a beacon that came in a POST and is stored."""
+    body = orjson.dumps({"results": [{"status": 200, "eid": accepted.eid}]})
+    return Answer(b"%bcontent-length: %d\r\n" % (way.results, len(body)), body)
+
+
 def limited(way: Way, outcome: Limited) -> Answer:
     """Return the answer to whoever has had enough."""
     resp = _response(way.site)
@@ -112,10 +142,17 @@ def _is_plain(site: Site) -> bool:
 
 
 def _way(site: Site) -> Way:
-    gif, unavailable = _response(site), _response(site)
+    gif, unavailable, results = _response(site), _response(site), _response(site)
     answers.gif(gif)
     answers.unavailable(unavailable)
-    return Way(site, MORE.union([b"origin"] if site.origins.allow else []), _answer(gif), _answer(unavailable))
+    results.content_type = "application/json"
+    return Way(
+        site,
+        MORE.union([b"origin"] if site.origins.allow else []),
+        _answer(gif),
+        _answer(unavailable),
+        _head(results),
+    )
 
 
 def _response(site: Site) -> falcon.asgi.Response:
@@ -126,7 +163,9 @@ def _response(site: Site) -> falcon.asgi.Response:
 
 def _answer(resp: falcon.asgi.Response) -> Answer:
     body = (resp.data if resp.text is None else resp.text.encode()) or b""
-    headers = [*resp.headers.items(), ("content-length", str(len(body)))]
-    return Answer(
-        resp.status_code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], body
-    )
+    return Answer(b"%bcontent-length: %d\r\n" % (_head(resp), len(body)), body)
+
+
+def _head(resp: falcon.asgi.Response) -> bytes:
+    first = f"HTTP/1.1 {resp.status_code} {HTTPStatus(resp.status_code).phrase}"
+    return "".join(f"{line}\r\n" for line in [first, *map(": ".join, resp.headers.items())]).encode("latin-1")

@@ -1,5 +1,6 @@
 """What comes through the lane is stored and answered as the route does it, byte for byte."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -55,6 +56,9 @@ class Seen:
         self.taken.append(found is not None)
         return found
 
+    def may_hold(self, *request: Any) -> bool:
+        return self._lane.may_hold(*request)
+
 
 def seen(arms: Arms) -> list[bool]:
     """Return what will be whether the lane has taken each request that it was asked for."""
@@ -63,6 +67,13 @@ def seen(arms: Arms) -> list[bool]:
     return app.lane.taken  # type: ignore[attr-defined]
 
 
+def post(body: str, path: str = "/swallow/bizocean", more: str = "") -> bytes:
+    """Return a request with a body."""
+    raw = body.encode(errors="surrogatepass")
+    return get(path, "v=1", f"Content-Length: {len(raw)}\n{more}", "POST") + raw
+
+
+ONE = json.dumps(NAMED, ensure_ascii=False)
 REQUESTS = {
     "a beacon": get(),
     "of the first site": get("/swallow"),
@@ -70,6 +81,12 @@ REQUESTS = {
     "behind a proxy": get(more="X-Forwarded-For: 203.0.113.9"),
     "with an encoded title": get(query=urlencode(NAMED | {"tit": "お問い合わせ & more+"})),
     "that says to keep the connection": get(more="Connection: keep-alive"),
+    "posted": post(ONE),
+    "posted with a content type and an origin": post(
+        f"\n{ONE}\n", more="Content-Type: text/plain;charset=UTF-8\nOrigin: https://www.example.com"
+    ),
+    "posted with an object and signs": post(json.dumps(NAMED | {"jsn": {"a": [1, "é"]}}, ensure_ascii=False)),
+    "posted in an array": post(f"[{ONE}]"),
 }
 
 
@@ -87,8 +104,20 @@ def test_a_plain_beacon_is_answered_and_stored_as_by_the_route(make_arms: Callab
     assert len(fast.spool.records("bizocean")) == 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([get(), get(query="oid=2"), get("/hc"), get(method="HEAD")]), max_size=4), st.data())
+MIXED = [
+    get(),
+    get(query="oid=2"),
+    get("/hc"),
+    get(method="HEAD"),
+    post(ONE),
+    post('{"oid": "2"}'),
+    post(f"{ONE}\n{ONE}"),
+    post("{}", "/swallow/nobody"),
+]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(MIXED), max_size=4), st.data())
 def test_however_requests_are_cut_and_mixed_they_are_answered_as_by_the_route(
     make_arms: Callable[..., Arms], requests: list[bytes], data: st.DataObject
 ) -> None:
@@ -182,6 +211,19 @@ def test_a_surprise_in_the_lane_is_told_and_left_to_the_framework(
         ("", get(query=urlencode(NAMED | {"debug": "1"}))),
         ("", get(query=urlencode(NAMED | {"re": "1"}))),
         ("", get(query="oid=2")),
+        ("", post(f"{ONE}\n{ONE}")),
+        ("", post('{"oid": "2"}')),
+        ("", post("no JSON")),
+        ("", post("\ud800")),
+        ("", post("[1, 2]")),
+        ("", post("[]")),
+        ("", post(json.dumps(NAMED | {"tit": "\0"}))),
+        ("", post(ONE[:-1] + ', "oid": "3"}')),
+        ("", post(json.dumps(NAMED | {"debug": "1"}))),
+        ("", post(" " * 20_000 + ONE)),
+        ("", post(ONE, "/pirate/estimate")),
+        ("", post(ONE, more="Expect: 100-continue")),
+        (LISTED, post(ONE, more="Origin: https://www.example.com")),
         (LISTED, get(more="Origin: https://www.example.com")),
         (ENFORCED, get()),
         (NOWHERE, get()),
@@ -234,13 +276,14 @@ def test_a_listed_origin_makes_no_difference_to_an_image(make_arms: Callable[...
     assert b"\r\nvary: Origin\r\n" in answers[0][0]
 
 
-def test_what_is_not_stored_or_too_much_is_answered_alike(make_arms: Callable[..., Arms]) -> None:
+@pytest.mark.parametrize("request_", [get(), post(ONE)])
+def test_what_is_not_stored_or_too_much_is_answered_alike(make_arms: Callable[..., Arms], request_: bytes) -> None:
     fast, slow = (make_arms(rates=Rates(per_second=1, burst=1)) for _ in range(2))
     fast.spool.fall_silent()
     slow.spool.fall_silent()
     taken = seen(fast)
 
-    answers = talk(app_of(fast), [get(), get()]), talk(framework(slow), [get(), get()])
+    answers = talk(app_of(fast), [request_] * 2), talk(framework(slow), [request_] * 2)
 
     assert taken == [True, True]
     assert answers[0] == answers[1]
