@@ -6,15 +6,20 @@ Cerberus accepts, unchanged (a property test holds that); whatever they do not a
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 from oceanus.records import Record
 from oceanus.rules import RuleValidator, is_address
 from oceanus.sites import Field
 
-Check = Callable[[str], bool]
+Check = Callable[[Any], bool]
 Match = Callable[[str], re.Match[str] | None]
-_KNOWN = frozenset(("type", "required", "maxlength", "minlength", "regex", "default", "empty", "check_with", "allowed"))
+_OF_TEXT = frozenset(
+    ("type", "required", "maxlength", "minlength", "regex", "default", "empty", "check_with", "allowed")
+)
+_OF_NUMBERS = frozenset(("type", "required", "min", "max", "default"))
+_TYPES = {"integer": (int,), "float": (float, int), "number": (int, float), "boolean": (bool,)}
 
 
 class Checks:
@@ -52,37 +57,48 @@ class Checks:
                 return None
         for name, value in record.items():
             check = self._checks.get(name)
-            if check is None or type(value) is not str or not check(value):
+            if check is None or not check(value):
                 return None
         return self.defaults | record
 
 
 def compiled(rule: Mapping[str, Any]) -> Check | None:
     """Return a function that accepts only what `rule` accepts unchanged; None where only Cerberus can tell."""
-    if not _KNOWN.issuperset(rule) or rule.get("type", "string") != "string":
+    kind = rule.get("type", "string")
+    if not isinstance(kind, str) or not (_OF_NUMBERS if kind in _TYPES else _OF_TEXT).issuperset(rule):
         return None
-    if rule.get("check_with", "address") != "address" or not isinstance(rule.get("default", ""), str):
+    if kind not in (*_TYPES, "string") or rule.get("check_with", "address") != "address":
         return None
-    check = _check(rule)
+    check = _number_check(rule) if kind in _TYPES else _text_check(rule)
     if "default" in rule and not check(rule["default"]) and not (rule["default"] == "" and rule.get("empty")):
         return None
     return check
 
 
-def _check(rule: Mapping[str, Any]) -> Check:
+def _number_check(rule: Mapping[str, Any]) -> Check:
+    types: tuple[type, ...] = _TYPES[rule["type"]]
+    least, most = rule.get("min", -inf), rule.get("max", inf)
+
+    def within(value: Any) -> bool:
+        return type(value) in types and least <= value <= most
+
+    return within
+
+
+def _text_check(rule: Mapping[str, Any]) -> Check:
     least: int = max(rule.get("minlength", 0), not rule.get("empty", True))
     most: int = rule.get("maxlength", 1 << 30)
     match: Match | None = re.compile(rule["regex"]).fullmatch if "regex" in rule else None
     allowed = frozenset(rule["allowed"]) if "allowed" in rule else None
     address = "check_with" in rule
 
-    def of_length(value: str) -> bool:
-        return least <= len(value) <= most
+    def of_length(value: Any) -> bool:
+        return type(value) is str and least <= len(value) <= most
 
-    def matching(value: str) -> bool:
-        return least <= len(value) <= most and match is not None and match(value) is not None
+    def matching(value: Any) -> bool:
+        return type(value) is str and least <= len(value) <= most and match is not None and match(value) is not None
 
-    def whatever(value: str) -> bool:
+    def whatever(value: Any) -> bool:
         return (
             of_length(value)
             and (match is None or match(value) is not None)
@@ -95,7 +111,7 @@ def _check(rule: Mapping[str, Any]) -> Check:
     return whatever
 
 
-def _nothing(_value: str) -> bool:
+def _nothing(_value: Any) -> bool:
     return False
 
 

@@ -13,6 +13,11 @@ class Gif:
         resp.content_type = "image/gif"
         resp.data = GIF
 
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, site: str) -> None:
+        """Read what came, and answer the GIF."""
+        await req.stream.read()
+        await self.on_get(req, resp, site)
+
 
 def create() -> "falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]":
     """Return the application."""

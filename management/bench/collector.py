@@ -51,25 +51,25 @@ def measure(server: Server, drive: Callable[[], Told]) -> Measured:
     return Measured(told.a_second, told.p50_ms, told.p99_ms, cpu_us, after.mib)
 
 
-def pairs(rig: Rig, count: int, seconds: int, tell: Callable[[Pair], None]) -> list[Pair]:
+def pairs(rig: Rig, count: int, seconds: int, tell: Callable[[Pair], None], *, posted: bool) -> list[Pair]:
     """Measure arms and the bare Falcon by turns, the first one changing."""
     arms, bare = rig.arms(), rig.bare()
     for one in (arms, bare):
-        load.full(one.url, WARM_SECONDS)
+        load.full(one.url, WARM_SECONDS, posted=posted)
     found = []
     for number in range(count):
         order = (arms, bare) if number % 2 else (bare, arms)
-        turn = {one.pid: measure(one, partial(load.full, one.url, seconds)) for one in order}
+        turn = {one.pid: measure(one, partial(load.full, one.url, seconds, posted=posted)) for one in order}
         found.append(Pair(turn[arms.pid], turn[bare.pid]))
         tell(found[-1])
     return found
 
 
-def at_half(rig: Rig, a_second: float, seconds: int) -> Measured:
+def at_half(rig: Rig, a_second: float, seconds: int, *, posted: bool) -> Measured:
     """Return what arms does at half of a rate."""
     arms = rig.arms()
-    load.full(arms.url, WARM_SECONDS)
-    found = measure(arms, lambda: load.paced(arms.url, seconds, a_second / 2))
+    load.full(arms.url, WARM_SECONDS, posted=posted)
+    found = measure(arms, lambda: load.paced(arms.url, seconds, a_second / 2, posted=posted))
     rig.stop(arms)
     return found
 

@@ -27,8 +27,9 @@ def bench() -> None:
 @bench.command("collector", epilog="Example: oceanus bench collector --pairs 7")
 @click.option("--pairs", "count", type=click.IntRange(1), default=5, show_default=True, help="Turns of each.")
 @click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="Length of a turn.")
+@click.option("--post", "posted", is_flag=True, help="Beacons as our tracker sends them, each alone in a POST.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def collector_command(count: int, seconds: int, form: str) -> None:
+def collector_command(count: int, seconds: int, posted: bool, form: str) -> None:
     """Compare arms, one worker, with a bare Falcon.
 
     That one answers a GIF and stores nothing. By turns, on the same server with the same settings, under the same
@@ -41,8 +42,9 @@ def collector_command(count: int, seconds: int, form: str) -> None:
         made.redis()
         if form == "table":
             click.echo(collector.TOLD)
-        found = collector.pairs(made, count, seconds, lambda pair: _line(pair) if form == "table" else None)
-        half = collector.at_half(made, sum(pair.arms.a_second for pair in found) / count, seconds)
+        tell = _line if form == "table" else lambda _: None
+        found = collector.pairs(made, count, seconds, tell, posted=posted)
+        half = collector.at_half(made, sum(pair.arms.a_second for pair in found) / count, seconds, posted=posted)
     told = collector.report(found, half)
     if form == "json":
         click.echo(json.dumps(told, indent=2))

@@ -13,6 +13,11 @@ BEACON = (
     "/swallow/bizocean?oid=2&evt=pageview&sid=86895a04e5a59600&uid=1084205&enc=UTF-8&scr=1920x1080&vie=1903x510"
     "&url=https%3A%2F%2Ftest.example.jp%2Fdoc%2Fcontact%2Finquiry%2Fcomplete%2F"
 )
+# The same as the tracker sends it.
+POSTED = (
+    '{"oid":"2","evt":"pageview","url":"https://www.example.jp/page","enc":"UTF-8","scr":"1920x1080","vie":"1903x510",'
+    '"pid":"0123456789abcdef","lang":"ja-JP","tz":"Asia/Tokyo","ver":"0.1.0","sid":"86895a04e5a59600","late":"0"}'
+)
 _REQUESTS = re.compile(r"(\d+) requests in")
 _A_SECOND = re.compile(r"Requests/sec:\s+([\d.]+)")
 _QUANTILE = r"{}%%?\s+(?:in )?([\d.]+)\s*(us|ms|s|secs)\b"
@@ -37,18 +42,21 @@ def find(program: str) -> str:
     return found
 
 
-def full(url: str, seconds: int, connections: int = CONNECTIONS) -> Told:
-    """Send realistic beacons with wrk, as fast as they are answered."""
-    with resources.as_file(resources.files("management.bench") / "beacon.lua") as script:
+def full(url: str, seconds: int, connections: int = CONNECTIONS, *, posted: bool = False) -> Told:
+    """Send realistic beacons with wrk, as fast as they are answered; `posted`: each alone in a POST."""
+    name = "posted.lua" if posted else "beacon.lua"
+    with resources.as_file(resources.files("management.bench") / name) as script:
         words = [find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(script), url]
         return read_wrk(_output(words))
 
 
-def paced(url: str, seconds: int, a_second: float) -> Told:
+def paced(url: str, seconds: int, a_second: float, *, posted: bool = False) -> Told:
     """Send one beacon again and again with hey, at most `a_second`."""
     each = a_second / CONNECTIONS
-    words = [find("hey"), "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{each:.3f}", url.rstrip("/") + BEACON]
-    return read_hey(_output(words))
+    words = [find("hey"), "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{each:.3f}"]
+    beacon = ["-m", "POST", "-T", "text/plain", "-d", POSTED] if posted else []
+    path = BEACON.partition("?")[0] if posted else BEACON
+    return read_hey(_output([*words, *beacon, url.rstrip("/") + path]))
 
 
 def read_wrk(text: str) -> Told:

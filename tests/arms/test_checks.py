@@ -9,7 +9,9 @@ from oceanus import sites
 from oceanus.sites import Field
 
 SAMPLE = sites.load(str(sites.SAMPLE))
+numbers = st.one_of(st.integers(-3, 7), st.floats(-2.0, 5.5), st.booleans())
 values = st.one_of(
+    numbers,
     st.text(max_size=20),
     st.sampled_from(["", "abc123\n", "86895a04", "1.2.3.4", "1.2.3.4%eth0", "::1", "UTF-8", "x" * 17, "x" * 1025, "g"]),
 )
@@ -59,8 +61,30 @@ def test_checks_agree_with_cerberus_on_any_rule_they_know(rule: dict[str, object
     assert checks.apply(dict(record)) == checks.by_cerberus(dict(record))
 
 
+@given(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["integer", "float", "number", "boolean"])},
+        optional={
+            "required": st.booleans(),
+            "min": st.integers(-2, 2),
+            "max": st.floats(0.0, 4.0),
+            "default": st.one_of(numbers, st.just("")),
+        },
+    ),
+    st.one_of(st.none(), numbers, st.just("1")),
+)
+def test_checks_agree_with_cerberus_on_numbers(rule: dict[str, object], value: object) -> None:
+    checks = Checks([field("f", **rule)])
+    record = {} if value is None else {"f": value}
+
+    fast, law = checks.apply(dict(record)), checks.by_cerberus(dict(record))
+
+    assert fast == law
+    assert [type(one) for one in fast[0].values()] == [type(one) for one in law[0].values()]
+
+
 def test_a_rule_that_only_cerberus_can_tell_is_left_to_it() -> None:
-    assert compiled({"type": "integer", "min": 0}) is None
+    assert compiled({"type": "integer", "min": 0, "forbidden": [3]}) is None
     assert compiled({"anyof": [{"regex": "a"}, {"regex": "b"}]}) is None
 
 
