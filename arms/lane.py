@@ -4,7 +4,7 @@ What comes through here is stored and answered as the route Swallow does it: a t
 Whatever is not plain goes the framework's way, untouched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -38,13 +38,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A site's way through the lane: headers with which a beacon goes the framework's, and its answers.
+    """A site's way through the lane: its answers to a page of one origin.
 
-    `results`: the head of an answer in JSON, but for its length.
+    `results`: the head of an answer in JSON, but for its length. `listed`: the ways of the origins that the site lists.
     """
 
     site: Site
-    avoided: frozenset[bytes]
+    origin: str | None
+    listed: Mapping[bytes, "Way"]
     gif: Answer
     unavailable: Answer
     results: bytes
@@ -67,7 +68,7 @@ class Lane:
     def may_hold(self, target: bytes, given: Sequence[tuple[bytes, bytes]]) -> bool:
         """Say whether a POST may be plain, so that its body is worth waiting for; arguments as those of `judge`."""
         way = self._ways.get(target.partition(b"?")[0])
-        return way is not None and way.avoided.isdisjoint(dict(given))
+        return way is not None and MORE.isdisjoint(dict(given))
 
     def judge(
         self, target: bytes, given: Sequence[tuple[bytes, bytes]], peer: str, body: bytes | None = None
@@ -82,8 +83,9 @@ class Lane:
         if way is None:
             return None
         headers = dict(given)
-        if len(headers) < len(given) or not way.avoided.isdisjoint(headers):
+        if len(headers) < len(given) or not MORE.isdisjoint(headers):
             return None
+        way = way.listed.get(headers.get(b"origin", b""), way)
         parameters = plain_parameters(query) if body is None else plain_body(body)
         if parameters is None:
             return None
@@ -131,7 +133,7 @@ def posted(way: Way, accepted: Accepted) -> Answer:
 
 def limited(way: Way, outcome: Limited) -> Answer:
     """Return the answer to whoever has had enough."""
-    resp = _response(way.site)
+    resp = _response(way.site, way.origin)
     answers.limited(resp, outcome.reason, outcome.seconds)
     return _answer(resp)
 
@@ -141,23 +143,18 @@ def _is_plain(site: Site) -> bool:
     return site.method == "swallow" and not site.origins.enforce and site.tracker.cookie == "script"
 
 
-def _way(site: Site) -> Way:
-    gif, unavailable, results = _response(site), _response(site), _response(site)
+def _way(site: Site, origin: str | None = None) -> Way:
+    gif, unavailable, results = (_response(site, origin) for _ in range(3))
     answers.gif(gif)
     answers.unavailable(unavailable)
     results.content_type = "application/json"
-    return Way(
-        site,
-        MORE.union([b"origin"] if site.origins.allow else []),
-        _answer(gif),
-        _answer(unavailable),
-        _head(results),
-    )
+    listed = {one.encode(): _way(site, one) for one in site.origins.allow if one.isascii()} if origin is None else {}
+    return Way(site, origin, listed, _answer(gif), _answer(unavailable), _head(results))
 
 
-def _response(site: Site) -> falcon.asgi.Response:
+def _response(site: Site, origin: str | None) -> falcon.asgi.Response:
     resp = falcon.asgi.Response()
-    answers.cors(resp, site.origins, None)
+    answers.cors(resp, site.origins, origin)
     return resp
 
 
