@@ -115,6 +115,7 @@ class Gate:
         self.beacons: list[dict[str, str]] = []
         self.requests: list[str] = []
         self.busy: list[object] = []
+        self.handed: set[str] = set()  # names of beacons that arms has been given
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -124,16 +125,18 @@ class Gate:
                 length = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(length)
                 path = urlsplit(self.path).path
+                noted: list[dict[str, str]] = []
                 is_beacon = self.command in ("GET", "POST") and path.startswith(("/swallow", "/pirate"))
                 mode = gate.mode if is_beacon else "pass"
                 if is_beacon:
                     gate.requests.append(f"{self.command} {path} {mode}")
                     gate.busy.append(self)
-                    gate.note(self.path, body)
+                    noted = gate.note(self.path, body)
                 if mode == "slow":
                     time.sleep(1)  # as a network may
                 if mode in ("pass", "deaf", "slow"):
                     status, headers, answer = gate.ask(self.command, self.path, body, dict(self.headers))
+                    gate.handed |= {one["cid"] for one in noted if "cid" in one}
                 if is_beacon:
                     gate.busy.remove(self)
                 if mode in ("cut", "deaf"):
@@ -171,8 +174,8 @@ class Gate:
         finally:
             connection.close()
 
-    def note(self, path: str, body: bytes) -> None:
-        """Note the beacons of a request."""
+    def note(self, path: str, body: bytes) -> list[dict[str, str]]:
+        """Note the beacons of a request; return them."""
         parts_of = urlsplit(path)
         if parts_of.path.startswith("/pirate"):
             found = [dict(parse_qsl(body.decode()))]
@@ -182,6 +185,7 @@ class Gate:
             found = [dict(parse_qsl(parts_of.query))]
         site = parts_of.path.rstrip("/").rpartition("/")[2]
         self.beacons += [one | {"site": "bizocean" if site == "swallow" else site} for one in found]
+        return found
 
     def close(self) -> None:
         self._server.shutdown()
@@ -289,9 +293,9 @@ class Visit:
     def rows(self, site: str, count: int, columns: str = COLUMNS) -> list[dict[str, Any]]:
         """Return the rows that the beacons of this test became, in their order; each beacon is exactly one of them.
 
-        Waits until the beacons have reached the gate and nothing of the site is on its way any more.
+        Waits until the beacons have passed the gate and nothing of the site is on its way any more.
         """
-        until(lambda: len(self._names(site)) >= count, 20)
+        until(lambda: len(self._names(site)) >= count and self.gate.handed.issuperset(self._names(site)), 30)
         until(lambda: not self.gate.busy and not self.waiting(site), 30)
         cids = self._names(site)
         wanted = {records.named(site, name): place for place, name in enumerate(cids)}
