@@ -1,0 +1,57 @@
+"""The blocks of the pages, each with the comment that says who runs it: the one place that knows how they are marked.
+
+Directly above a block, or, for all blocks of a page that have none of their own, `<!-- each block: ... -->` at its top:
+
+- `<!-- run -->`: tests/docs/test_running.py runs it beside an `oceanus up`; YAML is part of its sites.yaml.
+- `<!-- run by test_name -->`: that test takes it from the page; several are separated by commas.
+- `<!-- not run: why -->`: a reason, which may name a test that reads it.
+
+A block without a language, or of `text`, is nothing to run.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
+MARK = re.compile(r"run|run by (?P<tests>test_\w+(?:, test_\w+)*)|not run: (?P<reason>.+)")
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_ABOVE = re.compile(r"<!-- (?!each block: )([^\n]*) -->\n *\Z")
+_EACH = re.compile(r"^<!-- each block: ([^\n]*) -->$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page: where it stands, what it is, and who runs it (empty: nobody says)."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    mark: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(TOP)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the blocks of a page that have something to run."""
+    text = page.read_text(encoding="utf-8")
+    each = _EACH.search(text)
+    found = []
+    for fence in _FENCE.finditer(text):
+        if fence["language"] in ("", "text"):
+            continue
+        own = _ABOVE.search(text, 0, fence.start())
+        mark = own[1] if own else each[1] if each else ""
+        line = text.count("\n", 0, fence.start()) + 1
+        body = re.sub(rf"^{fence['indent']}", "", fence["text"], flags=re.MULTILINE)
+        found.append(Block(page, line, fence["language"], body, mark))
+    return found
+
+
+def run_by(page: str, test: str) -> str:
+    """Return the one block of a page of docs/ that a test runs."""
+    [block] = [one for one in blocks(TOP / "docs" / page) if one.mark == f"run by {test}"]
+    return block.text
