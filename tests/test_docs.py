@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[1]
-PAGES = sorted((TOP / "docs").glob("*.md"))
+PAGES = sorted((TOP / "docs").rglob("*.md"))
 TESTS = {
     name
     for file in (TOP / "tests").rglob("test_*.py")
@@ -14,12 +14,12 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_test_that_a_page_names_is_there(page: Path) -> None:
     assert sorted(set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))) - TESTS) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_make_target_and_folder_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"`make (\w+)`", text))

@@ -51,7 +51,7 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-def run_by(page: str, test: str) -> str:
-    """Return the one block of a page of docs/ that a test runs."""
-    [block] = [one for one in blocks(TOP / "docs" / page) if one.mark == f"run by {test}"]
+def run_by(page: Path, test: str) -> str:
+    """Return the one block of a page that a test runs."""
+    [block] = [one for one in blocks(page) if one.mark == f"run by {test}"]
     return block.text

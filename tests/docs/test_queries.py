@@ -9,9 +9,9 @@ import pytest
 from oceanus import records, sites
 from oceanus.tables import Naming
 from tests.conftest import Warehouse
-from tests.docs.blocks import PAGES, Block, blocks, run_by
+from tests.docs.blocks import PAGES, TOP, Block, blocks, run_by
 
-PAGE = "queries.md"
+PAGE = TOP / "docs" / "queries.md"
 TODAY = datetime.now(UTC).date()
 SHOP = "https://shop.example"
 SEARCH = "https://search.example/?q=poodle"
@@ -160,6 +160,25 @@ def as_texts(days: int, time: str, sid: str) -> dict[str, str]:
     """Return a page view as a table of a day holds it."""
     row = named(days, time, sid, "pageview", "/", None, None, None, None)
     return {name: row[name] for name in ("oid", "sid", "rad", "evt", "url", "eid")} | {"dt": f"'{ago(days)} {time}'"}
+
+
+def test_a_view_over_two_regions(shop: Warehouse) -> None:
+    ours, (eu, us) = shop.settings.dataset, (f"{shop.settings.dataset}_{region}" for region in ("eu", "us"))
+    page = TOP / "docs" / "multi-region.md"
+    for name, days in ((eu, 10), (us, 2)):
+        shop.catalog.create_dataset(name, "for a test")
+        shop.clients.rest.query_and_wait(
+            f"CREATE TABLE {name}.bizocean AS SELECT * FROM {ours}.bizocean WHERE DATE(dt) = '{ago(days)}'"
+        )
+    shop.clients.rest.query_and_wait(f"DROP TABLE {ours}.bizocean")
+    view = run_by(page, "test_a_view_over_two_regions")
+
+    shop.clients.rest.query_and_wait(re.sub(r"\boceanus(_eu|_us)?\.", rf"{ours}\1.", view))
+
+    rows = shop.rows("SELECT region, COUNT(*) FROM bizocean GROUP BY region ORDER BY region")
+    assert rows == [("eu", 6), ("us", 7)]
+    for name in (eu, us):
+        shop.clients.rest.delete_dataset(f"{shop.settings.project}.{name}", delete_contents=True)
 
 
 # cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords: the local one takes some as names
