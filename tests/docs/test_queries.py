@@ -162,6 +162,12 @@ def as_texts(days: int, time: str, sid: str) -> dict[str, str]:
     return {name: row[name] for name in ("oid", "sid", "rad", "evt", "url", "eid")} | {"dt": f"'{ago(days)} {time}'"}
 
 
+def test_rows_a_day(shop: Warehouse) -> None:
+    query = run_by(TOP / "docs" / "cost.md", "test_rows_a_day")
+
+    assert shop.rows(query) == [(ago(10), 6), (ago(5), 1), (ago(2), 7)]
+
+
 def test_a_view_over_two_regions(shop: Warehouse) -> None:
     ours, (eu, us) = shop.settings.dataset, (f"{shop.settings.dataset}_{region}" for region in ("eu", "us"))
     page = TOP / "docs" / "multi-region.md"

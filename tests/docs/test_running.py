@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import os
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from management import parts
 from management.programs import SAMPLE_ALERTS
 from oceanus.sites import SAMPLE
 from revelation.webhook import signature
-from tests.conftest import absent, end
+from tests.conftest import RedisProcess, absent, end, until
 from tests.docs.blocks import PAGES, TOP, Block, blocks, run_by
 from tests.e2e.test_up import Up
 
 RUN = [block for page in PAGES for block in blocks(page) if block.mark == "run"]
-SHELL = [block for block in RUN if block.language == "sh"]
+# What several pages show in the same words is run once.
+SHELL = list({block.text: block for block in reversed(RUN) if block.language == "sh"}.values())[::-1]
 SITES = [block for block in RUN if block.language == "yaml"]
 ADDRESS = "http://127.0.0.1:8080"
 LINE = '192.0.2.{n} - - [22/Nov/2026:21:15:0{n} +0000] "GET /p{n} HTTP/1.1" 200 35 "-" "Mozilla/5.0"\n'
@@ -82,6 +84,27 @@ def test_what_the_page_shows_runs(up: Made, block: Block) -> None:
 
     assert ran.returncode == 0, f"{block}\n{block.text}\n{ran.stdout}\n{ran.stderr}"
     assert "Traceback" not in ran.stderr
+
+
+def test_the_page_moves_what_an_original_left(up: Made, own_redis: RedisProcess) -> None:
+    """Records as the original's arms pushed them: JSON, every value a text."""
+    record = {
+        "dt": "2026-11-01 10:00:00.5",
+        "oid": "2",
+        "sid": "0123",
+        "rad": "192.0.2.1",
+        "evt": "pageview",
+        "url": "https://old.example/",
+    }
+    own_redis.client().lpush("bizocean", json.dumps(record), "")
+    text = run_by(TOP / "docs" / "original.md", "test_the_page_moves_what_an_original_left")
+
+    ran = up.bash(text.replace("old-redis:6379", f"127.0.0.1:{own_redis.port}"))
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "bizocean: 2 records wait" in ran.stdout
+    assert "bizocean: 1 record moved, 1 empty text passed over" in ran.stdout
+    until(lambda: up.sql("SELECT url FROM bizocean WHERE sid = '0123'") == [{"url": "https://old.example/"}])
 
 
 def test_a_receiver_knows_our_signature() -> None:
