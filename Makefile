@@ -95,7 +95,8 @@ audit-packages: $(VENV)/ready
 	@for file in requirements/*.txt; do echo "$$file"; \
 	  $(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$file || exit 1; done
 
-# Without --quiet, with which --strict lets warnings pass. The warning is about MkDocs 2, which Material does not take (DECISIONS.md).
+# Without --quiet, with which --strict lets warnings pass. The one that is silenced is about MkDocs 2, which Material does
+# not take (DECISIONS.md).
 SITE := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 docs: $(VENV)/ready
 	$(VENV)/bin/python docs/reference.py

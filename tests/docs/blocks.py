@@ -37,7 +37,11 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page that have something to run."""
-    text = page.read_text(encoding="utf-8")
+    return found_in(page.read_text(encoding="utf-8"), page)
+
+
+def found_in(text: str, page: Path) -> list[Block]:
+    """Return the same of the page's text."""
     each = _EACH.search(text)
     found = []
     for fence in _FENCE.finditer(text):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from management.commands import oceanus
-from tests.docs.blocks import MARK, PAGES, TOP, Block, blocks
+from tests.docs.blocks import MARK, PAGES, TOP, Block, blocks, found_in
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in BLOCKS if block.language in ("sh", "bash", "console")]
@@ -83,6 +85,22 @@ def is_known(words: list[str]) -> bool:
     known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
     given = [word.partition("=")[0] for word in words[depth:] if re.match(r"--?[a-z]", word)]
     return set(given) <= known
+
+
+TEXTS = st.text(st.characters(exclude_characters="`\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", codec="utf-8"), max_size=30)
+MARKS = st.sampled_from(["", "run", "run by test_a, test_b", "not run: it waits for ever"])
+
+
+@given(each=MARKS, written=st.lists(st.tuples(MARKS, st.sampled_from(["sh", "sql", "text", ""]), TEXTS), max_size=5))
+def test_every_block_that_is_written_is_found_with_its_mark(each: str, written: list[tuple[str, str, str]]) -> None:
+    parts = [f"# Page\n\n<!-- each block: {each} -->\n" if each else "# Page\n"]
+    for mark, language, text in written:
+        parts.append(f"Words.\n\n{f'<!-- {mark} -->\n' if mark else ''}```{language}\n{text}\n```\n")
+
+    found = found_in("\n".join(parts), TOP / "page.md")
+
+    told = [(mark or each, language, f"{text}\n") for mark, language, text in written if language in ("sh", "sql")]
+    assert [(one.mark, one.language, one.text) for one in found] == told
 
 
 def test_a_command_that_is_none_is_noticed() -> None:
