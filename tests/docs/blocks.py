@@ -3,6 +3,7 @@
 Directly above a block, or, for all blocks of a page that have none of their own, `<!-- each block: ... -->` at its top:
 
 - `<!-- run -->`: tests/docs/test_running.py runs it beside an `oceanus up`; YAML is part of its sites.yaml.
+- `<!-- run without kubectl, journalctl -->`: the same, but for commands of these names, which need what is not here.
 - `<!-- run by test_name -->`: that test takes it from the page; several are separated by commas.
 - `<!-- not run: why -->`: a reason, which may name a test that reads it.
 
@@ -15,7 +16,8 @@ from pathlib import Path
 
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
-MARK = re.compile(r"run|run by (?P<tests>test_\w+(?:, test_\w+)*)|not run: (?P<reason>.+)")
+NAMES = r"[\w-]+(?:, [\w-]+)*"
+MARK = re.compile(rf"run|run without (?P<without>{NAMES})|run by (?P<tests>test_{NAMES})|not run: (?P<reason>.+)")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _ABOVE = re.compile(r"<!-- (?!each block: )([^\n]*) -->\n *\Z")
 _EACH = re.compile(r"^<!-- each block: ([^\n]*) -->$", re.MULTILINE)
@@ -33,6 +35,19 @@ class Block:
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(TOP)}:{self.line}"
+
+    @property
+    def is_run(self) -> bool:
+        """Say whether it is run as it stands on the page, or but for some of its commands."""
+        return self.mark == "run" or self.mark.startswith("run without ")
+
+    @property
+    def lines(self) -> str:
+        """Return what of it is run."""
+        mark = MARK.fullmatch(self.mark)
+        left_out = mark["without"].split(", ") if mark and mark["without"] else []
+        commands = re.findall(r"(?:[^\n]*\\\n)*[^\n]*\n", self.text)
+        return "".join(one for one in commands if one.partition(" ")[0].strip() not in left_out)
 
 
 def blocks(page: Path) -> list[Block]:

@@ -103,6 +103,14 @@ def test_every_block_that_is_written_is_found_with_its_mark(each: str, written: 
     assert [(one.mark, one.language, one.text) for one in found] == told
 
 
+def test_a_block_is_run_but_for_the_commands_that_it_leaves_out() -> None:
+    text = "oceanus status\nkubectl get pods \\\n  --all\n\njournalctl -f\nkubectl-x\n"
+    block = Block(TOP / "page.md", 1, "sh", text, "run without kubectl, journalctl")
+
+    assert block.lines == "oceanus status\n\nkubectl-x\n"
+    assert Block(TOP / "page.md", 1, "sh", text, "run").lines == text
+
+
 def test_a_command_that_is_none_is_noticed() -> None:
     assert is_known(["failed", "retry", "--site", "x", "--dry-run"])
     assert is_known(["failed", "list|show|retry"])

@@ -21,9 +21,9 @@ from tests.conftest import RedisProcess, absent, end, until
 from tests.docs.blocks import PAGES, TOP, Block, blocks, run_by
 from tests.e2e.test_up import Up
 
-RUN = [block for page in PAGES for block in blocks(page) if block.mark == "run"]
+RUN = [block for page in PAGES for block in blocks(page) if block.is_run]
 # What several pages show in the same words is run once.
-SHELL = list({block.text: block for block in reversed(RUN) if block.language == "sh"}.values())[::-1]
+SHELL = list({block.lines: block for block in reversed(RUN) if block.language == "sh"}.values())[::-1]
 SITES = [block for block in RUN if block.language == "yaml"]
 ADDRESS = "http://127.0.0.1:8080"
 LINE = '192.0.2.{n} - - [22/Nov/2026:21:15:0{n} +0000] "GET /p{n} HTTP/1.1" 200 35 "-" "Mozilla/5.0"\n'
@@ -80,9 +80,9 @@ def test_make_up_says_ready(up: Made) -> None:
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_what_the_page_shows_runs(up: Made, block: Block) -> None:
-    ran = up.bash(block.text)
+    ran = up.bash(block.lines)
 
-    assert ran.returncode == 0, f"{block}\n{block.text}\n{ran.stdout}\n{ran.stderr}"
+    assert ran.returncode == 0, f"{block}\n{block.lines}\n{ran.stdout}\n{ran.stderr}"
     assert "Traceback" not in ran.stderr
 
 

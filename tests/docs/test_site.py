@@ -22,7 +22,7 @@ from tests.docs.blocks import PAGES, TOP
 
 # What a browser fetches by itself, by element and attribute; a link (`a`) is the reader's business.
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "video": "src"}
-SHOWN = ["index", "configuration", "guarantee", "runbook/index", "queries", "files/k8s/base/redis-pd.yaml"]
+SHOWN = ["index", "configuration", "guarantee", "first-look", "queries", "files/k8s/base/redis-pd.yaml"]
 
 
 def build(folder: Path, config: Path = TOP / "mkdocs.yml") -> "subprocess.CompletedProcess[str]":
