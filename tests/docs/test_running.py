@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from tests.docs.blocks import PAGES, TOP, Block, blocks, run_by
 from tests.e2e.test_up import Up
 
 RUN = [block for page in PAGES for block in blocks(page) if block.is_run]
-# What several pages show in the same words is run once.
-SHELL = list({block.lines: block for block in reversed(RUN) if block.language == "sh"}.values())[::-1]
+SHELL = [block for block in RUN if block.language == "sh"]
 SITES = [block for block in RUN if block.language == "yaml"]
 ADDRESS = "http://127.0.0.1:8080"
 LINE = '192.0.2.{n} - - [22/Nov/2026:21:15:0{n} +0000] "GET /p{n} HTTP/1.1" 200 35 "-" "Mozilla/5.0"\n'
 
 
+@dataclass
 class Made(Up):
     """What the README's first command starts, with a folder beside it in which a newcomer works."""
+
+    known: set[str] = field(default_factory=set)
 
     def popen(self) -> "subprocess.Popen[str]":
         """Start it, with the environment of this very test run."""
@@ -39,8 +42,13 @@ class Made(Up):
         return subprocess.Popen(words, cwd=TOP, env=self.environ | files, stdout=subprocess.PIPE, text=True)
 
     def bash(self, text: str) -> "subprocess.CompletedProcess[str]":
-        """Run lines of a page as they stand, but for the port; what they start beside them must end, too."""
-        lines = text.replace(ADDRESS, self.url.rstrip("/"))
+        """Run lines of a page as they stand, but for the port; what they start beside them must end, too.
+
+        A command of ours that another page has shown in these very words is not run again.
+        """
+        fresh = [line for line in text.splitlines() if line not in self.known or not line.startswith("oceanus ")]
+        self.known.update(fresh)
+        lines = "\n".join(fresh).replace(ADDRESS, self.url.rstrip("/"))
         words = ["bash", "-euo", "pipefail", "-c", f"{lines}\nwait"]
         ran = subprocess.run(words, cwd=self.folder, env=self.environ, capture_output=True, timeout=90, check=False)
         said, complained = (told.decode(errors="replace") for told in (ran.stdout, ran.stderr))  # a GIF is no text
