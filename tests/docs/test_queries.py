@@ -26,10 +26,10 @@ def ago(days: int) -> date:
 ROWS: list[tuple[int, str, str, str, str, str | None, str | None, int | None, str | None]] = [
     (10, "09:00:00", "a", "pageview", "/?from=mail#top", SEARCH, None, None, None),
     (10, "09:10:00", "a", "pageview", "/cart", f"{SHOP}/", None, None, None),
-    (10, "09:20:00", "a", "pageview", "/order?step=1", f"{SHOP}/cart", None, None, None),
-    (10, "09:25:00", "a", "paid", "/order?step=2", None, '{"plan":"pro","price":12000}', None, None),
+    (10, "09:35:00", "a", "pageview", "/order?step=1", f"{SHOP}/cart", None, None, None),
+    (10, "09:40:00", "a", "paid", "/order?step=2", None, '{"plan":"pro","price":12000}', None, None),
     (10, "15:30:00", "b", "pageview", "/", SEARCH, None, None, None),  # after midnight in Tokyo
-    (10, "15:31:00", "b", "pageview", "/cart", f"{SHOP}/", None, None, None),
+    (10, "16:00:00", "b", "pageview", "/cart", f"{SHOP}/", None, None, None),  # another visit, by a minute
     (5, "10:00:00", "a", "pageview", "/", None, None, None, None),
     (2, "08:00:00", "c", "pageview", "/order", None, None, None, "p1"),
     (2, "08:04:00", "c", "leave", "/order", None, '{"scroll":20,"seconds":10}', None, "p1"),
@@ -95,14 +95,18 @@ def test_local_days(shop: Warehouse) -> None:
 
 def test_visits(shop: Warehouse) -> None:
     assert asked(shop, "test_visits") == [
-        (ago(10), 2, 2.5, 780.0, 0.0),
+        (ago(10), 3, 1.67, 800.0, 0.667),
         (ago(5), 1, 1.0, 0.0, 1.0),
         (ago(2), 2, 1.5, 190.0, 0.5),
     ]
 
 
 def test_entry_pages(shop: Warehouse) -> None:
-    assert asked(shop, "test_entry_pages") == [(f"{SHOP}/", 4, 2), (f"{SHOP}/order", 1, 0)]
+    assert asked(shop, "test_entry_pages") == [
+        (f"{SHOP}/", 4, 3),
+        (f"{SHOP}/cart", 1, 1),
+        (f"{SHOP}/order", 1, 0),
+    ]
 
 
 def test_funnel(shop: Warehouse) -> None:
