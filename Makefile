@@ -12,11 +12,12 @@
 # make sbom   what is in each image, as CycloneDX in dist/
 # make fuzz   REQUESTS=100000 hostile requests at arms, chosen by SEED: no 5xx, no growth, nothing through that may not
 # make audit-packages  known holes in what we depend on, by pip-audit; needs the internet
-# make lint   style and types
+# make docs   docs/configuration.md anew from the code, and the site of docs/ in build/site
+# make lint   style, types, and that the site can be built: no link leads nowhere
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost fuzz images install tracker sbom audit-packages lint format lock clean debian
+.PHONY: up test chaos model outage told live cost fuzz images install tracker sbom audit-packages docs lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
@@ -94,11 +95,20 @@ audit-packages: $(VENV)/ready
 	@for file in requirements/*.txt; do echo "$$file"; \
 	  $(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$file || exit 1; done
 
+# Without --quiet, with which --strict lets warnings pass. The one that is silenced is about MkDocs 2, which Material does
+# not take (DECISIONS.md).
+SITE := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+docs: $(VENV)/ready
+	$(VENV)/bin/python docs/reference.py
+	$(SITE)
+	@echo 'build/site/index.html'
+
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/hadolint Dockerfile redis_pd/Dockerfile
+	$(SITE)
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .

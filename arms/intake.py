@@ -15,7 +15,8 @@ from arms.kept import Kept
 from arms.parameters import ParameterError, merge
 from oceanus import jsontext, records
 from oceanus.records import DAY_US, Failed, Record
-from oceanus.sites import RESERVED, Field, Site
+from oceanus.schema import RESERVED
+from oceanus.sites import Field, Site
 
 CID = re.compile(r"[0-9a-fA-F]{32}")
 UNKNOWN_CHARACTERS = 10_000

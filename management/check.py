@@ -8,7 +8,7 @@ from typing import Any
 
 from management.programs import alerts_file, with_defaults
 from management.wording import counted
-from oceanus import sites
+from oceanus import schema, sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import (
     ArmsSettings,
@@ -47,7 +47,7 @@ def summary(environ: Mapping[str, str]) -> str:
     file = read(SitesSettings, with_defaults(environ)).file
     declared = sites.load(file)
     shapes = ", ".join(
-        f"{sum(site.method == method for site in declared.values())} {method}" for method in sites.METHODS
+        f"{sum(site.method == method for site in declared.values())} {method}" for method in schema.METHODS
     )
     lines = [f"sites.yaml: {counted(len(declared), 'site')} ({shapes}) in {file}: ok"]
     alerts = _alerts_file(with_defaults(environ))

@@ -1,6 +1,7 @@
 """Declared: how a YAML file of ours is read: whole, with every mistake in it kept as one line that names the remedy."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def _error(sentence: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, sentence, node.start_mark)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """What a mapping may hold under one name: one of `choices`, or what `fits`, which `what` says in words."""
+
+    name: str
+    meaning: str
+    needed: bool = False
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    fits: Callable[[Any], bool] = bool
+    what: str = ""
+
+
 class Reader:
     """Takes single values out of a parsed file and keeps every mistake on the way."""
 
@@ -59,7 +73,7 @@ class Reader:
         line = f"{self.file}: {place}: {sentence}" if place else f"{self.file}: {sentence}"
         self.mistakes.append(" ".join(line.split()))
 
-    def mapping(self, value: Any, place: str, keys: set[str] | None = None) -> dict[Any, Any]:
+    def mapping(self, value: Any, place: str, keys: Set[str] | None = None) -> dict[Any, Any]:
         """Return `value` as a mapping, empty if it is none; a key that is not among `keys` is a mistake."""
         if value is None:
             value = {}
@@ -70,6 +84,12 @@ class Reader:
             if keys is not None and key not in keys:
                 self.wrong(place, f"{key!r} is not known here; known: {', '.join(sorted(keys))}")
         return value
+
+    def member(self, given: dict[Any, Any], place: str, member: Member) -> Any:
+        """Return what `given` holds of a member, or else its default."""
+        if member.choices:
+            return self.choice(given, place, member.name, member.choices, member.default)
+        return self.value(given, place, member.name, member.fits, member.what, member.default)
 
     def choice(self, given: dict[Any, Any], place: str, key: str, among: tuple[str, ...], default: str | None) -> str:
         """Return the member `key`, one of `among`; a default of None means that it must be given."""

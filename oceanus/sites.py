@@ -9,42 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oceanus import declared
-from oceanus.declared import is_boolean, is_natural, is_text
+from oceanus import declared, schema
+from oceanus.declared import is_text
 from oceanus.errors import MisconfiguredError
 from oceanus.jsontext import canonical
 from oceanus.rules import MAKES, RuleValidator, Step, step
+from oceanus.schema import COLUMN, RESERVED, RESERVED_COLUMNS, SOURCES, TRACKED
 
-METHODS = ("swallow", "gaze", "pierce", "pirate")
-SOURCES = ("query", "form", "header", "clock", "address", "device")
-TYPES = ("STRING", "TIMESTAMP", "JSON", "INT64", "FLOAT64", "BOOL")
-POLICIES = ("keep", "anonymous", "drop")
-COOKIES = ("script", "arms", "none")
-SCRIPTS = ("core", "full")
-# Methods whose beacons a script on a page sends.
-TRACKED = ("swallow", "pirate")
-# The first part of every path that arms has for itself.
-RESERVED_PATHS = (
-    *METHODS,
-    "static",
-    "hc",
-    "lb",
-    "rstatus",
-    "metrics",
-    "robots.txt",
-    "favicon.ico",
-)
-# Parameters that mean something to arms itself, so that no field may be called so; `eid` is in every record already.
-RESERVED = ("debug", "cid", "re", "v", "eid", "received")
-_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,63}")
-_PATH = re.compile(r"(?=.{2,200}\Z)(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_DOMAIN = re.compile(r"\.?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
-# cloud.google.com/bigquery/docs/schemas#column_names
-RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
-DESCRIPTION_CHARACTERS = 1024
-EXPIRY_DAYS = 36_500
-POLICY_TAG = "projects/PROJECT/locations/LOCATION/taxonomies/NUMBER/policyTags/NUMBER"
-_POLICY_TAG = re.compile(r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/taxonomies/[0-9]+/policyTags/[0-9]+")
 STEP_TYPES = {"integer": "INT64", "number": "FLOAT64", "boolean": "BOOL"}
 # What a default may be, by column type; a text for all others.
 DEFAULTS: dict[str, tuple[type, ...]] = {"INT64": (int,), "FLOAT64": (int, float), "BOOL": (bool,)}
@@ -184,44 +155,16 @@ def parse(text: str, file: str = "sites.yaml") -> Sites:
     return Sites(sites)
 
 
-def _column(value: Any) -> bool:
-    return isinstance(value, str) and bool(_COLUMN.fullmatch(value))
-
-
-def _description(value: Any) -> bool:
-    return is_text(value) and len(value) <= DESCRIPTION_CHARACTERS
-
-
-def _policy_tag(value: Any) -> bool:
-    return isinstance(value, str) and bool(_POLICY_TAG.fullmatch(value))
-
-
-def _domain(value: Any) -> bool:
-    return isinstance(value, str) and bool(_DOMAIN.fullmatch(value))
-
-
-def _path(value: Any) -> bool:
-    return isinstance(value, str) and bool(_PATH.fullmatch(value)) and value.split("/")[1] not in RESERVED_PATHS
-
-
 def _script(site: Site) -> str:
     """Return which script a site's pages load, in words."""
     return f"{site.method} {site.tracker.script}"
-
-
-def _script_path(value: Any) -> bool:
-    return _path(value) and str(value).endswith(".js")
-
-
-def _days(value: Any) -> bool:
-    return is_natural(value) and value <= EXPIRY_DAYS
 
 
 class _Reader(declared.Reader):
     """Turns the parsed file into sites."""
 
     def sites(self, document: Any) -> list[Site]:
-        top = self.mapping(document, "", {"shapes", "sites"})
+        top = self.mapping(document, "", schema.FILE.keys())
         declared = self.mapping(top.get("shapes"), "shapes")
         shapes = {str(name): self.shape(str(name), declared) for name in declared}
         listed = self.mapping(top.get("sites"), "sites")
@@ -267,7 +210,7 @@ class _Reader(declared.Reader):
     def shape_fields(self, name: str, declared: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
         """Return the fields of a shape with those it extends below them, as written."""
         place = f"shape {name}"
-        body = self.mapping(declared.get(name), place, {"description", "extends", "fields"})
+        body = self.mapping(declared.get(name), place, schema.SHAPE.keys())
         own = self.mapping(body.get("fields"), f"{place}, fields")
         parent = body.get("extends")
         if parent is None:
@@ -284,13 +227,12 @@ class _Reader(declared.Reader):
     def field(self, shape: str, name: Any, body: Any) -> Field | None:
         place, before = f"shape {shape}, field {name}", len(self.mistakes)
         self.check_name(name, place)
-        keys = {"from", "normal", "rule", "type", "mode", "description", "anonymous", "policy_tag"}
-        given = self.mapping(body, place, keys)
+        members = schema.FIELD
+        given = self.mapping(body, place, members.keys())
         source, _, argument = str(given.get("from", "")).partition(":")
         if source not in SOURCES or (source in ("header", "device")) != bool(argument):
-            known = "query, form, header:NAME, clock, address or device:FIELD"
-            self.wrong(place, f"from: {given.get('from')!r} is not one of {known}")
-        column = self.choice(given, place, "type", TYPES, "STRING")
+            self.wrong(place, f"from: {given.get('from')!r} is not {members['from'].what}")
+        column = self.member(given, place, members["type"])
         listed = given.get("normal", [])
         normal = self.normal(listed, place)
         self.check_type(column, source, listed if isinstance(listed, list) else [], place)
@@ -301,10 +243,10 @@ class _Reader(declared.Reader):
             normal=normal,
             rule=self.rule(given.get("rule", {}), place),
             type=column,
-            mode=self.choice(given, place, "mode", ("NULLABLE", "REQUIRED"), "NULLABLE"),
-            description=self.value(given, place, "description", _description, "a text of at most 1024 characters", ""),
-            anonymous=self.choice(given, place, "anonymous", ("keep", "blank", "cut"), "keep"),
-            policy_tag=self.value(given, place, "policy_tag", _policy_tag, f"named as {POLICY_TAG}", ""),
+            mode=self.member(given, place, members["mode"]),
+            description=self.member(given, place, members["description"]),
+            anonymous=self.member(given, place, members["anonymous"]),
+            policy_tag=self.member(given, place, members["policy_tag"]),
         )
         self.check_required(read, place)
         self.check_default(read, place)
@@ -313,7 +255,7 @@ class _Reader(declared.Reader):
         return read if len(self.mistakes) == before else None
 
     def check_name(self, name: Any, place: str) -> None:
-        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+        if not isinstance(name, str) or not COLUMN.fullmatch(name):
             self.wrong(
                 place, "a field's name is a column's: small letters, digits, underscores, at most 64, no digit first"
             )
@@ -355,7 +297,7 @@ class _Reader(declared.Reader):
         for entry in given if isinstance(given, list) else [None]:
             one = entry if isinstance(entry, dict) and len(entry) == 1 else {entry: None} if is_text(entry) else None
             if one is None:
-                self.wrong(place, "normal: must be a list of steps, such as [lower, {cut: 512}]")
+                self.wrong(place, f"normal: must be {schema.FIELD['normal'].what}")
                 continue
             for name, argument in one.items():
                 try:
@@ -400,46 +342,42 @@ class _Reader(declared.Reader):
         place, before = f"site {name}", len(self.mistakes)
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
             self.wrong(place, "a site's name is small letters, digits and underscores, a letter first, at most 63")
-        keys = {"method", "shape", "batch", "table", "origins", "privacy", "unknown"}
-        keys |= {"alerts", "cookie_domain", "callers", "daily_cap", "description", "tracker"}
-        given = self.mapping(body, place, keys)
+        members = schema.SITE
+        given = self.mapping(body, place, members.keys())
         fields = shapes.get(str(given.get("shape")))
         if fields is None:
             self.wrong(place, f"shape: {given.get('shape')!r} is not one of {', '.join(shapes) or 'the shapes (none)'}")
-        unknown = self.value(given, place, "unknown", _column, "the name of a JSON column", None)
+        unknown = self.member(given, place, members["unknown"])
         if unknown and (unknown in {field.name for field in fields or ()} or unknown in RESERVED):
             self.wrong(place, f"unknown: {unknown} is a field already; give the column another name")
         site = Site(
             name=str(name),
-            method=self.choice(given, place, "method", METHODS, None),
-            description=self.value(given, place, "description", is_text, "a text", ""),
+            method=self.member(given, place, members["method"]),
+            description=self.member(given, place, members["description"]),
             fields=fields or (),
             batch=self.batch(given.get("batch"), place),
             table=self.table(given.get("table"), place, str(name), fields or ()),
             origins=self.origins(given.get("origins"), place),
             privacy=self.privacy(given.get("privacy"), place),
             unknown=unknown,
-            alerts=self.value(given, place, "alerts", is_boolean, "true or false", False),
-            cookie_domain=self.value(given, place, "cookie_domain", _domain, "a domain such as shop.example", None),
-            callers=self.choice(given, place, "callers", ("token", "any"), "token"),
-            daily_cap=self.value(given, place, "daily_cap", is_natural, "a whole number of beacons, at least 1", None),
+            alerts=self.member(given, place, members["alerts"]),
+            cookie_domain=self.member(given, place, members["cookie_domain"]),
+            callers=self.member(given, place, members["callers"]),
+            daily_cap=self.member(given, place, members["daily_cap"]),
             tracker=self.tracker(given.get("tracker"), place),
         )
         self.check_tracker(site, place)
         return site if len(self.mistakes) == before else None
 
-    def batch(self, body: Any, place: str) -> Batch:
-        given = self.mapping(body, f"{place}, batch", {"rows", "seconds"})
-        seconds = given.get("seconds", 1)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
-            self.wrong(f"{place}, batch", f"seconds: {seconds!r} must be a number above 0, at most 3600")
-            seconds = 1
-        rows = self.value(given, f"{place}, batch", "rows", is_natural, "a whole number of at least 1", 50)
-        return Batch(rows=rows, seconds=float(seconds))
+    def batch(self, body: Any, site: str) -> Batch:
+        place, members = f"{site}, batch", schema.BATCH
+        given = self.mapping(body, place, members.keys())
+        rows = self.member(given, place, members["rows"])
+        return Batch(rows=rows, seconds=float(self.member(given, place, members["seconds"])))
 
     def table(self, body: Any, site: str, name: str, fields: tuple[Field, ...]) -> TableForm:
-        place = f"{site}, table"
-        given = self.mapping(body, place, {"name", "form", "cluster", "expiry_days"})
+        place, members = f"{site}, table", schema.TABLE
+        given = self.mapping(body, place, members.keys())
         cluster = given.get("cluster", [])
         names = {field.name for field in fields if field.type not in ("JSON", "FLOAT64")}
         if (
@@ -447,18 +385,11 @@ class _Reader(declared.Reader):
             or len(set(map(str, cluster))) != len(cluster[:4])
             or (fields and not names.issuperset(map(str, cluster)))
         ):
-            self.wrong(
-                place,
-                f"cluster: {cluster!r} must be up to 4 different fields of the shape that are not JSON or FLOAT64",
-            )
+            self.wrong(place, f"cluster: {cluster!r} must be {members['cluster'].what}")
             cluster = []
-        own = self.value(given, place, "name", is_text, "a table name", name)
-        if not re.fullmatch(r"[A-Za-z0-9_]{1,200}", own):
-            self.wrong(place, f"name: {own!r} must be letters, digits and underscores")
-        days = self.value(
-            given, place, "expiry_days", _days, f"a whole number of days, at least 1, at most {EXPIRY_DAYS}", None
-        )
-        form = self.choice(given, place, "form", ("partitioned", "daily"), "partitioned")
+        own = self.member(given, place, members["name"]) or name
+        days = self.member(given, place, members["expiry_days"])
+        form = self.member(given, place, members["form"])
         if form == "daily" and days is not None:
             self.wrong(
                 place, "expiry_days: is for form: partitioned; tables of single days stay until they are deleted"
@@ -466,46 +397,43 @@ class _Reader(declared.Reader):
         return TableForm(name=own, form=form, cluster=tuple(map(str, cluster)), expiry_days=days)
 
     def origins(self, body: Any, site: str) -> Origins:
-        place = f"{site}, origins"
-        given = self.mapping(body, place, {"allow", "enforce"})
+        place, members = f"{site}, origins", schema.ORIGINS
+        given = self.mapping(body, place, members.keys())
         allow = given.get("allow", [])
         pattern = r"https?://[a-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?"
         if not isinstance(allow, list) or not all(isinstance(one, str) and re.fullmatch(pattern, one) for one in allow):
-            self.wrong(place, "allow: must be a list of origins such as https://www.example.com, without a path")
+            self.wrong(place, f"allow: must be {members['allow'].what}")
             allow = []
-        enforce = self.value(given, place, "enforce", is_boolean, "true or false", False)
+        enforce = self.member(given, place, members["enforce"])
         if enforce and not allow:
             self.wrong(place, "enforce: true would refuse every page: list some in allow")
         return Origins(allow=frozenset(allow), enforce=enforce)
 
     def privacy(self, body: Any, site: str) -> Privacy:
-        place = f"{site}, privacy"
-        given = self.mapping(body, place, {"policy", "consent", "mask"})
+        place, members = f"{site}, privacy", schema.PRIVACY
+        given = self.mapping(body, place, members.keys())
         mask = given.get("mask")
         if mask is not None and (not isinstance(mask, list) or not all(map(is_text, mask))):
-            self.wrong(place, "mask: must be a list of query parameters, such as [token, email]")
+            self.wrong(place, f"mask: must be {members['mask'].what}")
             mask = None
         return Privacy(
-            policy=self.choice(given, place, "policy", POLICIES, "keep"),
-            consent=self.value(given, place, "consent", is_text, "the name of a query parameter", None),
+            policy=self.member(given, place, members["policy"]),
+            consent=self.member(given, place, members["consent"]),
             mask=None if mask is None else frozenset(one.lower() for one in mask),
         )
 
     def tracker(self, body: Any, site: str) -> Tracker:
-        place = f"{site}, tracker"
-        given = self.mapping(body, place, {"script", "path", "endpoint", "cookie", "redirect"})
+        place, members = f"{site}, tracker", schema.TRACKER
+        given = self.mapping(body, place, members.keys())
         hosts = given.get("redirect", [])
-        if not isinstance(hosts, list) or not all(map(_domain, hosts)):
-            self.wrong(
-                place, "redirect: must be a list of hosts such as www.shop.example, or .shop.example for all below"
-            )
+        if not isinstance(hosts, list) or not all(map(schema.is_domain, hosts)):
+            self.wrong(place, f"redirect: must be {members['redirect'].what}")
             hosts = []
-        free = f"letters, digits, . _ ~ and - between slashes, not below /{', /'.join(RESERVED_PATHS)}"
         return Tracker(
-            script=self.choice(given, place, "script", SCRIPTS, "core"),
-            path=self.value(given, place, "path", _script_path, f"a path such as /a/b.js: {free}", None),
-            endpoint=self.value(given, place, "endpoint", _path, f"a path such as /x: {free}", None),
-            cookie=self.choice(given, place, "cookie", COOKIES, "script"),
+            script=self.member(given, place, members["script"]),
+            path=self.member(given, place, members["path"]),
+            endpoint=self.member(given, place, members["endpoint"]),
+            cookie=self.member(given, place, members["cookie"]),
             redirect=tuple(host.lower() for host in hosts),
         )
 

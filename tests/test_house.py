@@ -67,6 +67,7 @@ PURE = (
     "oceanus/pushes.py",
     "oceanus/records.py",
     "oceanus/rules.py",
+    "oceanus/schema.py",
     "oceanus/scripts.py",
     "oceanus/tables.py",
     "oceanus/visible.py",

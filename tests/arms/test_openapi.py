@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 import arms.app
-from oceanus import sites
+from oceanus import schema
 from tests.arms.conftest import Arms
 
 DOCUMENT = yaml.safe_load(Path(arms.app.__file__).with_name("openapi.yaml").read_text(encoding="utf-8"))
@@ -35,4 +35,4 @@ def test_the_document_names_every_route_and_no_other(arms: Arms) -> None:
 
 
 def test_no_path_of_a_site_can_take_the_place_of_one_of_ours(arms: Arms) -> None:
-    assert {path.split("/")[1] for path in routes(arms.client.app)} - {""} == set(sites.RESERVED_PATHS)
+    assert {path.split("/")[1] for path in routes(arms.client.app)} - {""} == set(schema.RESERVED_PATHS)

@@ -142,6 +142,24 @@ def test_the_settings_that_step_5_changes_are_those_of_the_overlay(tmp_path):
     }
 
 
+def test_the_patch_for_a_larger_redis_renders(tmp_path):
+    shutil.copytree(K8S, tmp_path / "k8s")
+    file = tmp_path / "k8s/overlays/gke/kustomization.yaml"
+    written = file.read_text(encoding="utf-8")
+    [patch] = blocks(GKE, "yaml")
+    assert "\npatches:\n" in written
+
+    file.write_text(written.replace("\npatches:\n", f"\npatches:\n{patch}"), encoding="utf-8")
+    larger = of_kind(render(file.parent), "StatefulSet")["redis-pd"]["spec"]
+
+    [container] = larger["template"]["spec"]["containers"]
+    memory = quantity(container["resources"]["limits"]["memory"])
+    [claim] = larger["volumeClaimTemplates"]
+    assert [one["value"] for one in container["env"] if one["name"] == "REDIS_MAXMEMORY"] == ["4gb"]
+    assert memory == quantity(container["resources"]["requests"]["memory"]) == (2 * 4096 + 256) * 2**20
+    assert quantity(claim["spec"]["resources"]["requests"]["storage"]) >= 4 * 4 * 2**30
+
+
 def test_the_page_on_regions_renders_as_it_stands(tmp_path):
     shutil.copytree(K8S, tmp_path / "k8s")
     config, other, export = blocks(REGIONS, "yaml")

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oceanus import sites
+from oceanus import schema, sites
 from oceanus.errors import MisconfiguredError
 
 SHAPES = """
@@ -72,7 +72,7 @@ def test_the_sample_writes_every_second_takes_any_origin_and_describes_every_fie
 def test_no_site_in_the_path_means_the_first_of_that_method():
     loaded = sites.load(str(sites.SAMPLE))
 
-    assert [getattr(loaded.first(method), "name", None) for method in (*sites.METHODS, "other")] == [
+    assert [getattr(loaded.first(method), "name", None) for method in (*schema.METHODS, "other")] == [
         "bizocean",
         "mailaction",
         "shortener",
