@@ -115,6 +115,7 @@ class Gather:
                 _succeed(group)
                 if group[0].source != "failed":
                     metrics.BEACONS.labels(group[0].site, "accepted").inc(len(group))
+                    metrics.LAST.labels(group[0].site).set(group[-1].received_ms / 1000)
 
 
 def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]) -> Push:

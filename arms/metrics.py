@@ -2,10 +2,23 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from oceanus.errors import SpoolError
+
 BEACONS = Counter(
     "oceanus_arms_beacons_total",
     "Beacons by what became of them: accepted, rejected, dropped (privacy), unavailable (503).",
     ["site", "result"],
+)
+REJECTED = Counter(
+    "oceanus_arms_rejected_beacons_total",
+    "Beacons answered 400 or 403, by reason: rules, unreadable, caller (no right or token), origin (not listed).",
+    ["site", "reason"],
+)
+LAST = Gauge(
+    "oceanus_arms_last_beacon_timestamp_seconds",
+    "When the last accepted beacon was received; after a start, what Redis has noted.",
+    ["site"],
+    multiprocess_mode="max",
 )
 LIMITED = Counter(
     "oceanus_arms_limited_beacons_total",
@@ -17,6 +30,11 @@ PUSH_SECONDS = Histogram(
     "oceanus_arms_push_seconds",
     "Time of one push of all waiting beacons, Redis' fsync included.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+TROUBLES = Counter(
+    "oceanus_arms_push_troubles_total",
+    "Flights that Redis did not plainly take, by cause; with a journal they are in it.",
+    ["cause"],
 )
 JOURNALLED = Gauge("oceanus_arms_journalled", "Records that wait in the journal.", multiprocess_mode="livesum")
 JOURNAL_BYTES = Gauge("oceanus_arms_journal_bytes", "Bytes that wait in the journal.", multiprocess_mode="livesum")
@@ -48,3 +66,8 @@ def journal(redis: str, records: int, size: int, age_seconds: float) -> None:
     JOURNAL_AGE.set(max(one[2] for one in every))
     if redis:
         SHARD_JOURNALLED.labels(redis).set(records)
+
+
+def trouble(error: SpoolError) -> None:
+    """Count a flight that Redis did not plainly take, by the class of the error."""
+    TROUBLES.labels(type(error).__name__.removesuffix("Error")).inc()
