@@ -1,5 +1,7 @@
 """What arms counts, in Prometheus' conventions; `site` is the only label that grows, and only with sites.yaml."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from oceanus.errors import SpoolError
@@ -25,7 +27,11 @@ LIMITED = Counter(
     "Beacons answered 429, by limit: address (RATE_PER_ADDRESS), day (daily_cap).",
     ["site", "limit"],
 )
-FAILED = Counter("oceanus_arms_failed_records_total", "Failed records by how they are kept.", ["site", "kept"])
+FAILED = Counter(
+    "oceanus_arms_failed_records_total",
+    "Failed records by how they are kept: whole, counted (those beyond FAILED_PER_MINUTE, a record a minute).",
+    ["site", "kept"],
+)
 PUSH_SECONDS = Histogram(
     "oceanus_arms_push_seconds",
     "Time of one push of all waiting beacons, Redis' fsync included.",
@@ -66,6 +72,13 @@ def journal(redis: str, records: int, size: int, age_seconds: float) -> None:
     JOURNAL_AGE.set(max(one[2] for one in every))
     if redis:
         SHARD_JOURNALLED.labels(redis).set(records)
+
+
+def begin(sites: Iterable[str]) -> None:
+    """Begin what is warned of at 0: a counter that comes with its first failure has not grown, for Prometheus."""
+    for site in sites:
+        for result in ("accepted", "rejected", "unavailable"):
+            BEACONS.labels(site, result)
 
 
 def trouble(error: SpoolError) -> None:

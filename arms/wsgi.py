@@ -12,7 +12,7 @@ import socket
 from contextlib import suppress
 from time import monotonic
 
-from arms import spread
+from arms import metrics, spread
 from arms.app import App, Lifespan, create_app
 from arms.caps import Caps
 from arms.collector import Collector, Trust
@@ -87,6 +87,7 @@ def create() -> App:
     read = settings.read(ArmsSettings)
     worker.begin("arms", read.log)
     declared = sites.load(read.sites.file)
+    metrics.begin(declared)
     chosen = shards(read.redis, declared)
     every = Spread({name: _part(read, chosen, name) for name in chosen.redis}, chosen.home)
     collector = Collector(

@@ -19,6 +19,7 @@ from oceanus.tables import Naming
 from oceanus.warehouse import Catalog, Queries, Writer
 from oceanus.warehouse.clients import check
 from oceanus.worker import Stop
+from r2bq import metrics
 from r2bq.crew import Crew
 from r2bq.drain import Drain
 from r2bq.metrics import Claims
@@ -75,6 +76,7 @@ def build(read: R2bqSettings) -> list[Crew]:
     """Return a crew for each Redis, which drains every site there; raises MisconfiguredError."""
     declared = sites.load(read.sites.file)
     chosen = shards(read.redis, declared)
+    metrics.begin(declared)
     clients = warehouse.connect(read.warehouse)
     check(clients, read.warehouse.dataset)
     naming = Naming(read.warehouse.dataset, read.warehouse.table_prefix)

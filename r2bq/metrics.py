@@ -141,6 +141,12 @@ def written(site: str, source: str, received_us: Sequence[int], size: int, now_u
     BYTES.labels(site).inc(size)
 
 
+def begin(sites: Iterable[str]) -> None:
+    """Begin what is warned of at 0: a counter that comes with its first failure has not grown, for Prometheus."""
+    for site in sites:
+        FAILED.labels(site, "refused")
+
+
 def weighed(redis: str, found: Memory) -> None:
     """Note what a Redis has in use."""
     MEMORY.labels(redis or "default").set(found.used_bytes)
