@@ -90,3 +90,41 @@ def test_every_name_in_a_rule_is_one_that_is_shown_or_recorded() -> None:
     for rule in kept.rules():
         assert shown.asked(rule["expr"]) - shown.names() - shown.OTHERS - recorded == set(), rule["expr"]
         assert shown.asked(rule["expr"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [("PrometheusRule", "monitoring.coreos.com/v1"), ("Rules", "monitoring.googleapis.com/v1")],
+)
+def test_wrapped_for_kubernetes_the_rules_are_the_same_with_links_to_ones_own_pages(kind: str, version: str) -> None:
+    words = ["sh", str(kept.MONITORING / "wrap.sh"), kind, "https://docs.example.com"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    wrapped = list(yaml.safe_load_all(told))
+
+    assert {(one["apiVersion"], one["kind"], one["metadata"]["namespace"]) for one in wrapped} == {
+        (version, kind, "oceanus")
+    }
+    assert [one["metadata"]["name"] for one in wrapped] == [f"oceanus-{file.stem}" for file in kept.RULES]
+    plain = [
+        yaml.safe_load(file.read_text(encoding="utf-8").replace(BASE, "https://docs.example.com/"))
+        for file in kept.RULES
+    ]
+    assert [one["spec"] for one in wrapped] == plain
+
+
+def test_wrapped_as_nothing_known_is_refused() -> None:
+    ended = subprocess.run(["sh", str(kept.MONITORING / "wrap.sh")], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("usage: ")
+
+
+def test_prometheus_takes_the_configuration_for_one_machine(tmp_path: Path) -> None:
+    text = (kept.MONITORING / "prometheus.yml").read_text(encoding="utf-8")
+    file = tmp_path / "prometheus.yml"
+    file.write_text(text.replace("/etc/prometheus/oceanus", str(kept.MONITORING / "rules")), encoding="utf-8")
+
+    code, told = run("check", "config", str(file))
+
+    assert code == 0, told
+    assert f"{len(kept.RULES)} rule files" in told
