@@ -88,10 +88,7 @@ def test_it_writes_to_its_own_disk_alone() -> None:
 
     assert service["Service"]["ProtectSystem"] == ["strict"]
     assert (service["Service"]["StateDirectory"], service["Service"]["StateDirectoryMode"]) == (["oceanus"], ["0700"])
-    assert service["Service"]["Environment"] == [
-        "DATA_DIR=/var/lib/oceanus/data",
-        "TARGETS_FILE=/run/oceanus/prometheus.json",
-    ]
+    assert service["Service"]["Environment"] == ["DATA_DIR=/var/lib/oceanus/data"]
     assert (service["Service"]["RuntimeDirectory"], service["Service"]["RuntimeDirectoryMode"]) == (
         ["oceanus"],
         ["0755"],
