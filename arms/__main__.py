@@ -83,7 +83,7 @@ async def push_journal(read: ArmsSettings, chosen: Shards, folder: Path) -> int:
 
     Segments of living processes are left alone, and those for a Redis that is not configured.
     """
-    worker.start_log(read.log)
+    worker.begin("arms", read.log)
     below = spread.strange(str(folder), [])
     left = [await _push_journal(read, chosen, one) for one in [folder, *below]]
     return 1 if any(left) else 0
@@ -121,6 +121,7 @@ def arguments(read: ArmsSettings) -> list[str]:
     options = {
         "config": "python:arms.server",
         "worker-class": "arms.server.Worker",
+        "logger-class": "arms.server.Logger",
         "bind": f"fd://{read.listen_fd}" if read.listen_fd else f"{read.host}:{read.port}",
         "workers": read.workers,
         "keep-alive": 1,  # any but 0: how long is said by arms.server.TURNS

@@ -204,6 +204,13 @@ class Collector:
         for name, count in zip(self._limits.caps.sites, counts, strict=True):
             self._limits.caps.learn(name, today, count)
 
+    async def learn_last(self, last_ms: Callable[[Sequence[str]], Awaitable[Sequence[int | None]]]) -> None:
+        """Learn when each site had its last beacon, so that a restart forgets no silence; raises SpoolError."""
+        names = list(self.sites)
+        for name, last in zip(names, await last_ms(names), strict=True):
+            if last is not None:
+                metrics.LAST.labels(name).set(last / 1000)
+
     async def store_counted(self, everything: bool = False) -> None:
         """Store what the quota has counted for minutes that are over; what cannot be stored is kept for the next call.
 
@@ -251,6 +258,8 @@ class Collector:
                 metrics.BEACONS.labels(site.name, "unavailable").inc()
                 raise
         metrics.BEACONS.labels(site.name, "dropped" if isinstance(outcome, Dropped) else "rejected").inc()
+        if isinstance(outcome, Rejected):
+            metrics.REJECTED.labels(site.name, outcome.kind).inc()
 
     async def _store_failed(self, failed: Failed) -> None:
         await self._gather(failed.site).store(

@@ -135,15 +135,18 @@ def _push(site: str, source: str, minute: str, named: bool, group: list[Waiting]
 
 
 def _tell(group: list[Waiting], refusal: str | None) -> None:
-    """Tell what has become of records, and count the beacons among them by site."""
+    """Tell what has become of records, and count the beacons among them."""
     for one in group:
         try:
             one.told(refusal)
         except Exception:
             log.exception("an answer was not given")  # the others' are
-    beacons = Counter(one.site for one in group if one.source != "failed")
-    for site, count in beacons.items():
+    beacons = [one for one in group if one.source != "failed"]
+    for site, count in Counter(one.site for one in beacons).items():
         metrics.BEACONS.labels(site, "unavailable" if refusal else "accepted").inc(count)
+    if not refusal:
+        for site, last in {one.site: one for one in beacons}.items():
+            metrics.LAST.labels(site).set(last.received_ms / 1000)
 
 
 def settle(stored: "asyncio.Future[None]", refusal: str | None) -> None:

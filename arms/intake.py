@@ -69,12 +69,16 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A beacon that breaks a rule: a reason for each field, and the failed record to keep (None: by privacy)."""
+    """A beacon that breaks a rule: a reason for each field, and the failed record to keep (None: by privacy).
+
+    `kind` is the reason in one word: rules, unreadable, caller or origin.
+    """
 
     status: int
     reasons: Mapping[str, str]
     failed: Failed | None
     record: Record
+    kind: str
 
     @property
     def error(self) -> str:
@@ -107,7 +111,7 @@ class Intake:
         parameters, repeated = merge(list(sent.parameters))
         objecting = self._objects(sent)
         if objecting and self.site.privacy.policy == "drop":
-            return Rejected(403, dict([sent.refusal]), None, {}) if sent.refusal else Dropped()
+            return Rejected(403, dict([sent.refusal]), None, {}, sent.refusal[0]) if sent.refusal else Dropped()
         anonymous = objecting and self.site.privacy.policy == "anonymous"
         record, reasons = self._record(sent, parameters)
         reasons = dict.fromkeys(sorted(repeated & self._declared), "is given more than once") | reasons
@@ -203,7 +207,8 @@ class Intake:
             reason="; ".join(f"{name}: {reason}" for name, reason in reasons.items())[:1000],
             raw=self._raw(sent, anonymous),
         )
-        return Rejected(403 if sent.refusal else 400, reasons, failed, record)
+        kind = sent.refusal[0] if sent.refusal else "unreadable" if sent.unreadable else "rules"
+        return Rejected(403 if sent.refusal else 400, reasons, failed, record, kind)
 
     def _raw(self, sent: Sent, anonymous: bool) -> str:
         """Return what was sent as JSON text, cleaned by the site's privacy policy and cut at 8 KiB."""

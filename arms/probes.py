@@ -1,5 +1,6 @@
 """The routes that are no beacons: probes, backlog, metrics, robots and the icon."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Protocol
@@ -115,7 +116,9 @@ class Metrics(Probe):
         if self._multiprocess:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
-        resp.data = generate_latest(registry)
+        resp.data = await asyncio.to_thread(
+            generate_latest, registry
+        )  # of many sites it takes longer than a beacon may wait
         resp.content_type = CONTENT_TYPE_LATEST
 
 

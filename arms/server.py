@@ -17,13 +17,15 @@ from weakref import WeakSet
 
 import uvloop
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.gasgi import ASGIWorker
 from prometheus_client import multiprocess
 
 from arms import metrics
 from arms.connection import TURNS, Connection, is_idle
 from arms.patience import Patience
-from oceanus import settings
+from oceanus import logs, settings
+from oceanus.settings import LogSettings
 
 LOOK_SECONDS = 0.1
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -118,6 +120,15 @@ class Worker(ASGIWorker):  # type: ignore[misc] # gunicorn publishes no types
                 connection.transport.close()
             looked = idle
             await asyncio.sleep(LOOK_SECONDS)
+
+
+class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn publishes no types
+    """gunicorn's log in the form of ours, from its first line on."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set the log up, in gunicorn's master."""
+        super().setup(cfg)
+        logs.start("arms", settings.read(LogSettings))
 
 
 # --- what gunicorn calls

@@ -5,7 +5,7 @@ A beacon goes where its site lives. Whatever befalls one Redis, the others' beac
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,16 +50,7 @@ class Spread:
 
     async def lengths(self, sites: Sequence[str]) -> list[int]:
         """Return the length of each site's queue where it lives; raises SpoolError."""
-        there: dict[str, list[str]] = {}
-        for site in sites:
-            there.setdefault(self._home(site), []).append(site)
-        found = await asyncio.gather(*(self.parts[name].pusher.lengths(some) for name, some in there.items()))
-        lengths = {
-            site: one
-            for some, every in zip(there.values(), found, strict=True)
-            for site, one in zip(some, every, strict=True)
-        }
-        return [lengths[site] for site in sites]
+        return await self._at_home(sites, lambda part, some: part.pusher.lengths(some))
 
     async def accepted(self, sites: Sequence[str], day: str) -> list[int]:
         """Return what was accepted on a day (YYYYMMDD) for each site: in all Redis that answer, for it may have moved.
@@ -73,6 +64,28 @@ class Spread:
             if isinstance(one, BaseException) and (not known or not isinstance(one, SpoolError)):
                 raise one
         return [sum(counts) for counts in zip(*known, strict=True)]
+
+    async def last_ms(self, sites: Sequence[str]) -> list[int | None]:
+        """Return when each site's last beacon was received, in milliseconds since 1970, by the Redis where it lives.
+
+        None for a site that has had none; raises SpoolError.
+        """
+        return await self._at_home(sites, lambda part, some: part.pusher.last_ms(some))
+
+    async def _at_home[T](
+        self, sites: Sequence[str], ask: Callable[[Part, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> list[T]:
+        """Return an answer for each site, asked where it lives: once for all sites of a Redis."""
+        there: dict[str, list[str]] = {}
+        for site in sites:
+            there.setdefault(self._home(site), []).append(site)
+        found = await asyncio.gather(*(ask(self.parts[name], some) for name, some in there.items()))
+        answers = {
+            site: one
+            for some, every in zip(there.values(), found, strict=True)
+            for site, one in zip(some, every, strict=True)
+        }
+        return [answers[site] for site in sites]
 
 
 async def _trouble(part: Part) -> SpoolError | JournalFullError | None:

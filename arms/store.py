@@ -132,7 +132,11 @@ class Store:
         try:
             answers = await self._redis.push(pushes, self._seconds)
         except SpoolError as exc:
+            metrics.trouble(exc)
             return [str(exc)] * len(pushes)
+        refusal = next(filter(None, answers), None)
+        if refusal:
+            metrics.trouble(refusal)
         return [None if answer is None else str(answer) for answer in answers]
 
     async def _left(self, numbered: list[Numbered]) -> list[Numbered]:
@@ -140,10 +144,11 @@ class Store:
         try:
             answers = await self._redis.send(numbered, self._seconds)
             left = [one for one, answer in zip(numbered, answers, strict=True) if answer]
-            why = next((str(answer) for answer in answers if answer), "")
+            why: SpoolError | None = next(filter(None, answers), None)
         except SpoolError as exc:
-            left, why = numbered, str(exc)
-        if left:
+            left, why = numbered, exc
+        if why:
+            metrics.trouble(why)
             self._redis.renew()
             self._away = True
             log.error("beacons go to the journal until %s takes them: %s", self._name or "Redis", why)

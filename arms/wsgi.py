@@ -12,7 +12,7 @@ import socket
 from contextlib import suppress
 from time import monotonic
 
-from arms import spread
+from arms import metrics, spread
 from arms.app import App, Lifespan, create_app
 from arms.caps import Caps
 from arms.collector import Collector, Trust
@@ -85,8 +85,9 @@ async def _look(read: ArmsSettings, name: str, part: Part) -> None:
 def create() -> App:
     """Return the application for the settings in the environment."""
     read = settings.read(ArmsSettings)
-    worker.start_log(read.log)
+    worker.begin("arms", read.log)
     declared = sites.load(read.sites.file)
+    metrics.begin(declared)
     chosen = shards(read.redis, declared)
     every = Spread({name: _part(read, chosen, name) for name in chosen.redis}, chosen.home)
     collector = Collector(
@@ -108,6 +109,7 @@ def create() -> App:
             log.error("%s: its beacons wait for a Redis that REDIS_SHARDS does not name: %s", path, NAME_IT)
         with suppress(SpoolError):  # it has been told
             await collector.learn_counts(every.accepted)
+            await collector.learn_last(every.last_ms)
 
         gc.collect()
         gc.freeze()  # what is here stays: a collection that walks through all of it takes 50 ms

@@ -15,6 +15,7 @@ _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 LOCAL_PROJECT = "local"
 # What systemd means for `up` itself: a child that saw it would take it for its own (gunicorn knows all of these).
 _OF_SYSTEMD = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET")
+TARGETS = "prometheus.json"
 SAMPLE_ALERTS = Path(str(files("revelation"))) / "sample_alerts.yaml"
 
 
@@ -23,6 +24,7 @@ class Layout:
     """Everything that is fixed before the first program starts."""
 
     data_dir: Path
+    targets_file: Path
     sites_file: str
     alerts_file: str
     dataset: str
@@ -61,9 +63,11 @@ def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 def layout(settings: UpSettings, host: str, free_port: Callable[[], int]) -> Layout:
     """Return what `up` runs and where: arms listens on `host`, and every port but its own is a free one."""
+    data_dir = Path(settings.data_dir).absolute()
     inner = ("redis", "bigquery", "bigquery_storage", "r2bq", "table_manager", "revelation")
     return Layout(
-        data_dir=Path(settings.data_dir).absolute(),
+        data_dir=data_dir,
+        targets_file=Path(settings.targets_file).absolute() if settings.targets_file else data_dir / TARGETS,
         sites_file=str(Path(settings.sites_file).absolute()) if settings.sites_file else str(SAMPLE),
         alerts_file=alerts_file(settings),
         dataset=settings.dataset,

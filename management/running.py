@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from management import leftovers, programs
 from management.folder import write
@@ -66,6 +67,19 @@ def save(
         "children": {name: one.pid for name, one in children.items()},
     }
     write(plan.data_dir / FILE, json.dumps(written, indent=2) + "\n")
+    write(plan.targets_file, json.dumps(targets(plan, console), indent=2) + "\n")
+
+
+def targets(plan: Layout, console: str = "") -> list[dict[str, object]]:
+    """Return where each process shows /metrics, as Prometheus' file_sd takes it; `console` is its URL, if it runs.
+
+    An instance is the process' name: the ports are others at each start.
+    """
+    names = ["r2bq", "table_manager", *(["revelation"] if plan.alerts_file else [])]
+    where = {"arms": urlsplit(plan.url).netloc}
+    where |= {name: f"{programs.LOOPBACK}:{plan.ports[name]}" for name in names}
+    where |= {"console": urlsplit(console).netloc} if console else {}
+    return [{"targets": [address], "labels": {"instance": name}} for name, address in where.items()]
 
 
 def find(environ: Mapping[str, str]) -> Running:

@@ -63,6 +63,7 @@ async def up(environ: Mapping[str, str]) -> int:
         host, port, *_ = door.getsockname()
         settings = replace(settings, port=port)
     plan = programs.layout(settings, host, parts.free_port)
+    _check_targets(settings)
     away = await asyncio.to_thread(_why_away, environ) if plan.is_google else None
     if door is None and not plan.data_dir.exists():
         door = _open(plan)  # before the folder is made, which is then not left behind
@@ -346,6 +347,14 @@ def _why_away(environ: Mapping[str, str]) -> WarehouseError | None:
     """Return what keeps BigQuery from answering now; raises MisconfiguredError if a person has to act."""
     chosen = read(WarehouseSettings, programs.with_defaults(environ))
     return why_away(warehouse.connect(chosen), chosen.dataset, ASK_SECONDS)
+
+
+def _check_targets(settings: UpSettings) -> None:
+    """Raise MisconfiguredError unless TARGETS_FILE, where one is named, can be written."""
+    folder = os.path.dirname(settings.targets_file)
+    if settings.targets_file and not os.access(folder or ".", os.W_OK):
+        remedy = f"make {folder or 'a folder'}, where this user may write, or leave it out"
+        raise MisconfiguredError([f"TARGETS_FILE={settings.targets_file}: cannot be written: {remedy}"])
 
 
 def _open(plan: Layout) -> socket.socket:

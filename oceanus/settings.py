@@ -421,6 +421,9 @@ class UpSettings:
     console_port: int = var("CONSOLE_PORT", "0", port, "port of the console; 0: a free one")
     port: int = var("PORT", "8080", port, "port of arms")
     data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")
+    targets_file: str = var(
+        "TARGETS_FILE", "", text, "where /metrics are, for Prometheus' file_sd; empty: prometheus.json in DATA_DIR"
+    )
     sites_file: str = var("SITES_FILE", "", text, "path of sites.yaml; empty: the sample")
     alerts_file: str = var("ALERTS_FILE", "", text, "path of alerts.yaml; empty: the sample, if the sites are")
     project: str = var("PROJECT_ID", "", text, "set: run against this project's BigQuery")

@@ -135,6 +135,14 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What Redis has in use, and its ceiling; 0: it has none."""
+
+    used_bytes: int
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """A site as `oceanus status` shows it, straight from Redis: `queue` all counted lists, `claimed` their claims.
 
@@ -260,6 +268,18 @@ class Pusher:
             return [int(count or 0) for count in await pipe.execute()]
 
         return cast(list[int], await self._shared("accepted", ask))
+
+    async def last_ms(self, sites: Sequence[str]) -> list[int | None]:
+        """Return when each site's last beacon was received, in milliseconds since 1970; None where none was."""
+
+        async def ask() -> list[int | None]:
+            pipe = self._client.pipeline(transaction=False)
+            for site in sites:
+                pipe.hget(key(site, "ledger"), "last")
+            found = await pipe.execute(raise_on_error=False)
+            return [int(last) if isinstance(last, bytes) and _is_number(last) else None for last in found]
+
+        return cast(list[int | None], await self._shared("last", ask))
 
     async def _shared(self, name: str, ask: Callable[[], Awaitable[object]]) -> object:
         """Ask once for all who wait, so that many probes take one connection and no beacon waits for them."""
@@ -489,6 +509,12 @@ class Spool:
             Backlog(length=0, oldest=None) if isinstance(length, Exception) else Backlog(length=length, oldest=oldest)
             for length, oldest in pairs
         ]
+
+    def memory(self) -> Memory:
+        """Return how much memory Redis has in use, and how much it may have."""
+        with translated():
+            told = self._client.info("memory")
+        return Memory(used_bytes=int(told["used_memory"]), most_bytes=int(told["maxmemory"]))
 
     def on_the_way(self, site: str, *, judged: bool = False) -> set[str] | None:
         """Return the ids of all events in the lists of a site and in the claims on them, resends aside.

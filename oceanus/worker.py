@@ -3,8 +3,6 @@
 A worker is one `step() -> bool`; the loop calls it until SIGTERM or SIGINT, and idles when nothing was to be done.
 """
 
-import json
-import logging
 import os
 import select
 import signal
@@ -13,16 +11,23 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from ipaddress import ip_address
 from typing import NoReturn
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, disable_created_metrics, generate_latest
 
+from oceanus import logs
 from oceanus.errors import MisconfiguredError
-from oceanus.settings import LogSettings, Network, ignored
-from oceanus.visible import escaped
+from oceanus.settings import LogSettings, Network
 
-log = logging.getLogger(__name__)
+WORDS = "text/plain; charset=utf-8"
+BUILD = Gauge(
+    "oceanus_build_info",
+    "1 while this process runs, with its release.",
+    ["process", "version"],
+    multiprocess_mode="livemax",
+)
 
 
 class Stop:
@@ -62,14 +67,11 @@ def loop(step: Callable[[], bool], stop: Stop, idle_seconds: float) -> None:
             stop.wait(idle_seconds)
 
 
-def start_log(settings: LogSettings) -> None:
-    """Send the diagnostic log to stderr in the format asked for, and name variables that mean nothing any more."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.format == "json" else _Text())
-    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
-    names = ignored()
-    if names:
-        log.warning("set, but without meaning any more: %s", ", ".join(names))
+def begin(process: str, log_settings: LogSettings) -> None:
+    """Start the log, and let /metrics say what runs; the first thing that a process does with its settings."""
+    logs.start(process, log_settings)
+    disable_created_metrics()  # as many numbers again, which nobody asks for
+    BUILD.labels(process, metadata.version("oceanus")).set(1)
 
 
 def refuse_to_start(process: str, error: MisconfiguredError) -> NoReturn:
@@ -98,15 +100,15 @@ def serve_health(port: int, internal: tuple[Network, ...], alive: Callable[[], b
             if not is_internal(self.client_address[0], internal):
                 self._answer(403, b"internal addresses only\n")
             elif self.path == "/metrics":
-                self._answer(200, generate_latest(REGISTRY))
+                self._answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
             elif self.path == "/hc":
                 self._answer(200 if alive() else 503, b"ok\n" if alive() else b"not alive\n")
             else:
                 self._answer(404, b"here are /hc and /metrics\n")
 
-        def _answer(self, status: int, body: bytes) -> None:
+        def _answer(self, status: int, body: bytes, kind: str = WORDS) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -120,31 +122,3 @@ def serve_health(port: int, internal: tuple[Network, ...], alive: Callable[[], b
         raise MisconfiguredError([f"PORT={port}: cannot listen there: {exc.strerror}; choose a free port"]) from exc
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
-
-
-class _Text(logging.Formatter):
-    """A line for people; only a traceback has more."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        record.message = escaped(record.message)
-        return super().formatMessage(record)
-
-
-class _Json(logging.Formatter):
-    """One JSON object a line, with the names that Cloud Logging reads."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "severity": record.levelname,
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "message": self._message(record),
-            "logging.googleapis.com/labels": {"logger": record.name, "pid": str(record.process)},
-        }
-        return json.dumps(line, ensure_ascii=False)
-
-    def _message(self, record: logging.LogRecord) -> str:
-        told = escaped(record.getMessage())
-        return f"{told}\n{self.formatException(record.exc_info)}" if record.exc_info else told

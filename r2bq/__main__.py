@@ -2,10 +2,13 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+
+from prometheus_client import REGISTRY
 
 from oceanus import settings, sites, spool, warehouse, worker
 from oceanus.errors import MisconfiguredError
@@ -16,8 +19,11 @@ from oceanus.tables import Naming
 from oceanus.warehouse import Catalog, Queries, Writer
 from oceanus.warehouse.clients import check
 from oceanus.worker import Stop
+from r2bq import metrics
 from r2bq.crew import Crew
 from r2bq.drain import Drain
+from r2bq.metrics import Claims
+from r2bq.scales import SECONDS, Scales
 from r2bq.source import Source
 from r2bq.standing import Warehouse
 
@@ -30,14 +36,22 @@ def main() -> None:
     """Run until SIGTERM."""
     try:
         read = settings.read(R2bqSettings)
-        worker.start_log(read.log)
+        worker.begin("r2bq", read.log)
         crews = build(read)
         worker.serve_health(read.port, read.internal, lambda: all(map(_turns, crews)))
     except MisconfiguredError as exc:
         worker.refuse_to_start("r2bq", exc)
+    REGISTRY.register(Claims(drain for crew in crews for drain in crew.drains))
     stop = Stop().listen()
+    weigh(read, stop)
     work(crews, stop, read.grace_seconds)
     os._exit(0)  # a write that hangs must not hold the stop; what it wrote is fenced by whoever adopts it
+
+
+def weigh(read: R2bqSettings, stop: Stop) -> None:
+    """Weigh every Redis now and then in the background, until `stop`."""
+    scales = Scales({name: Spool(spool.connect(one)) for name, one in shards(read.redis).redis.items()})
+    threading.Thread(target=worker.loop, args=(scales.step, stop, SECONDS), name="scales", daemon=True).start()
 
 
 def work(crews: Sequence[Crew], stop: Stop, grace_seconds: float) -> None:
@@ -62,6 +76,7 @@ def build(read: R2bqSettings) -> list[Crew]:
     """Return a crew for each Redis, which drains every site there; raises MisconfiguredError."""
     declared = sites.load(read.sites.file)
     chosen = shards(read.redis, declared)
+    metrics.begin(declared)
     clients = warehouse.connect(read.warehouse)
     check(clients, read.warehouse.dataset)
     naming = Naming(read.warehouse.dataset, read.warehouse.table_prefix)

@@ -42,7 +42,7 @@ class Crew:
         name: str = "",
     ) -> None:
         self._name = name
-        self._drains = list(drains)
+        self.drains = tuple(drains)
         self._redis = redis
         self._pool = ThreadPoolExecutor(threads, "drain")
         self._clock = clock
@@ -91,7 +91,7 @@ class Crew:
                 future.result(max(0.0, deadline - self._clock()))
             except TimeoutError:
                 log.warning("a write is still under way; whoever adopts it brings it to an end")
-        for drain in self._drains:
+        for drain in self.drains:
             if drain not in self._running or self._running[drain].done():
                 drain.release()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -112,7 +112,7 @@ class Crew:
         everything = self._clock() >= self._others_at
         if everything:
             self._others_at = self._clock() + OTHERS_SECONDS
-        asked = [drain for drain in self._drains if everything or drain.source.list == "queue" or drain.holds]
+        asked = [drain for drain in self.drains if everything or drain.source.list == "queue" or drain.holds]
         backlogs = self._redis.backlogs([drain.place for drain in asked])
         for drain, backlog in zip(asked, backlogs, strict=True):
             metrics.waits(self._name, drain.place, backlog.length, self._age(drain, backlog))
@@ -120,7 +120,7 @@ class Crew:
 
     def _tell_removed(self) -> None:
         """Tell of records that nobody drains, because their site is not declared any more."""
-        removed = sorted(self._redis.sites() - {drain.source.site.name for drain in self._drains})
+        removed = sorted(self._redis.sites() - {drain.source.site.name for drain in self.drains})
         for site, length in zip(removed, self._redis.lengths(removed), strict=True):
             if length:
                 log.error("%s: %d records wait, but sites.yaml does not declare it: nobody drains them", site, length)
@@ -154,7 +154,7 @@ class Crew:
 
         A claim that was thought lost may have come late, and filled the claim of a drain that idles: it is due then.
         """
-        idle = [(drain, drain.holder) for drain in self._drains if drain.holder and drain not in self._running]
+        idle = [(drain, drain.holder) for drain in self.drains if drain.holder and drain not in self._running]
         for (drain, _), holds in zip(idle, self._redis.beats([holder for _, holder in idle]), strict=True):
             if holds is None:
                 drain.gone("its claim was adopted")
@@ -163,7 +163,7 @@ class Crew:
 
     def _find_orphans(self) -> None:
         """Note which writers on our lists show no sign of life, ours aside."""
-        for drain, dead in zip(self._drains, self._redis.lapsed([drain.place for drain in self._drains]), strict=True):
+        for drain, dead in zip(self.drains, self._redis.lapsed([drain.place for drain in self.drains]), strict=True):
             own = drain.holder.writer if drain.holder else None
             self._orphans[drain] = [writer for writer in dead if writer != own]
 

@@ -77,8 +77,8 @@ class Drain:
     ) -> None:
         self.source = source
         self.waits_until = 0.0
-        self.holds = False
         self.holder: Holder | None = None
+        self._held_at: float | None = None
         self._redis = redis
         self._elsewhere = tuple(elsewhere)
         self._warehouse = warehouse
@@ -101,6 +101,21 @@ class Drain:
     def place(self) -> tuple[str, str]:
         """Return site and list, as the spool takes them."""
         return self.source.site.name, self.source.list
+
+    @property
+    def holds(self) -> bool:
+        """Say whether a claim is in hand, or may be."""
+        return self._held_at is not None
+
+    @holds.setter
+    def holds(self, value: bool) -> None:
+        self._held_at = (self._held_at or self._clock()) if value else None
+
+    @property
+    def held_seconds(self) -> float | None:
+        """Return for how long a claim has been in hand; None if there is none."""
+        since = self._held_at
+        return None if since is None else self._clock() - since
 
     def step(self) -> bool:
         """Move one batch on; return whether something was moved. Trouble is logged, and sets `waits_until`."""
@@ -212,7 +227,7 @@ class Drain:
         return True
 
     def _append(self, claim: Claim, table: Table, batch: Batch) -> None:
-        with metrics.APPEND_SECONDS.labels(self.source.site.name).time():
+        with metrics.APPEND_SECONDS.time():
             self._bigquery.ask(self._warehouse.writer.write, table, claim.stream, claim.offset, batch.rows)
 
     def _settle(self, holder: Holder, claim: Claim, batch: Batch) -> None:
@@ -220,7 +235,8 @@ class Drain:
         self.holds = False
         self._passed[claim.table] = self._used[claim.stream] = self._clock()
         self._troubles.over(claim.table)
-        metrics.written(self.source.site.name, self.source.list, batch.received_us, self._now_us())
+        size = sum(map(len, claim.rows))
+        metrics.written(self.source.site.name, self.source.list, batch.received_us, size, self._now_us())
 
     def _set_aside(self, holder: Holder, claim: Claim, batch: Batch, refusal: RowsRefusedError, first: bool) -> None:
         """Move the rows that BigQuery named to the failed records; the others stay assigned, to the same offset.
@@ -242,7 +258,7 @@ class Drain:
         failed = [self._refused(claim.rows[place], one, bad[place]) for place, one in found.items()]
         counted = self._counts(ledger.FAILED, list(found.values()))
         self._redis.sort(holder, claim.token, flags, failed=failed, counts=counted)
-        metrics.FAILED.labels(self.source.site.name).inc(len(marked))
+        metrics.FAILED.labels(self.source.site.name, "refused").inc(len(marked))
         log.warning("%s: %d of %d rows refused: %s", self.source, len(bad), total, refusal)
 
     def _refused(self, raw: bytes, record: Record, reason: str) -> bytes:
@@ -306,6 +322,7 @@ class Drain:
             failed = [self._refused(claim.rows[0], found, reason)]
             counted = self._counts(ledger.FAILED, [found])
             self._redis.sort(holder, claim.token, FAILED, failed=failed, counts=counted)
+            metrics.FAILED.labels(self.source.site.name, "deadly").inc()
             log.error("%s: a record is set aside: %s", self.source, reason)
             return claim, None
         return claim, batch
@@ -359,7 +376,7 @@ class Drain:
             self._tells_newer_at = self._clock() + TELL_SECONDS
             log.error("%s: a record %s: it waits for a newer r2bq", self.source, batch.newer)
         if failed:
-            metrics.FAILED.labels(self.source.site.name).inc(len(failed))
+            metrics.FAILED.labels(self.source.site.name, "unreadable").inc(len(failed))
             log.warning("%s: %d are no records: %s", self.source, len(failed), batch.failed[0].reason)
 
     def _assign(self, holder: Holder, token: str, batch: Batch) -> tuple[str, int]:

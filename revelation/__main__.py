@@ -17,7 +17,7 @@ from oceanus.errors import MisconfiguredError, SpoolError
 from oceanus.settings import RedisSettings, RevelationSettings
 from oceanus.shards import shards
 from oceanus.spool import Spool, connect, new_id
-from oceanus.worker import Stop, refuse_to_start, serve_health, start_log
+from oceanus.worker import Stop, begin, refuse_to_start, serve_health
 from revelation import rules as alert_rules
 from revelation import trial
 from revelation.places import Places
@@ -37,7 +37,7 @@ def main() -> int:
     asked = _arguments()
     try:
         chosen = settings.read(RevelationSettings)
-        start_log(chosen.log)
+        begin("revelation", chosen.log)
         declared = sites.load(chosen.sites.file)
         rules = alert_rules.load(chosen.alerts_file, declared)
         places = Places(chosen, settings.environment(), declared)

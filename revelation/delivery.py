@@ -80,6 +80,7 @@ class _Deliveries:
         self._texts = texts
         self._owner = owner
         self._now_us = now_us
+        metrics.FAILED.labels(place)  # at 0, or its first growth would not be seen
 
     def set_aside(self, telling: Telling, reason: str) -> None:
         """Make it a dead letter."""
@@ -199,7 +200,7 @@ class Delivery(_Deliveries):
         if self._now_us() - telling.made_us > GIVE_UP_SECONDS * 1e6:
             self.set_aside(telling, f"given up after a day: {error}")
             return
-        metrics.TRIES.labels(self._place).inc()
+        metrics.retried(self._place, error)
         log.warning("%s: %s is not told yet, and tried again: %s", self._place, telling.key, error)
         if error.seconds:
             raise LaterError(error.seconds)
@@ -253,7 +254,7 @@ class SheetDelivery(_Deliveries):
             if self._now_us() - one.telling.made_us > GIVE_UP_SECONDS * 1e6:
                 self._set_row_aside(worksheet, one, f"given up after a day: {error}")
         self._alerts.hold_flush(self._place, worksheet)
-        metrics.TRIES.labels(self._place).inc()
+        metrics.retried(self._place, error)
         log.warning("%s: rows of %s are not there yet, and tried again: %s", self._place, worksheet, error)
         if error.seconds:
             self._alerts.pause(self._place, error.seconds)

@@ -14,7 +14,7 @@ from oceanus.settings import TableManagerSettings
 from oceanus.shards import Spools, shards
 from oceanus.tables import Naming
 from oceanus.warehouse.clients import check
-from oceanus.worker import Stop, loop, refuse_to_start, serve_health, start_log
+from oceanus.worker import Stop, begin, loop, refuse_to_start, serve_health
 from table_manager import keeper, prover
 from table_manager.keeper import Keeper
 from table_manager.prover import Prover
@@ -27,7 +27,7 @@ def main() -> int:
     asked = _arguments()
     try:
         chosen = settings.read(TableManagerSettings)
-        start_log(chosen.log)
+        begin("table_manager", chosen.log)
         parts = _Parts.read(chosen)
         tables = parts.keeper()
         if asked.plan:

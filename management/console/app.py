@@ -15,6 +15,7 @@ import falcon
 import falcon.asgi
 import orjson
 from falcon.asgi import SSEvent
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from management.console import pages, shown
 from management.console.desk import AskedWronglyError, Desk
@@ -29,6 +30,7 @@ Request = falcon.asgi.Request
 Response = falcon.asgi.Response
 
 VIEWERS = 50
+WATCHING = Gauge("oceanus_console_viewers", "Pages that are open at the console.")
 TICK_SECONDS = 0.5
 ROWS_A_TICK = 40
 AGAIN_MS = 2000  # how long a page waits before it opens its stream anew
@@ -151,6 +153,15 @@ class Health:
         resp.content_type = "text/plain; charset=utf-8"
 
 
+class Metrics:
+    """What the console counts, in Prometheus' text format; behind the door like all else."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer them."""
+        resp.data = generate_latest()
+        resp.content_type = CONTENT_TYPE_LATEST
+
+
 class Live:
     """The stream of a viewer: what is known at once, then each look at Redis, and the records it wants to see."""
 
@@ -169,6 +180,7 @@ class Live:
 
     async def _stream(self, site: str, words: str) -> AsyncIterator[SSEvent]:
         self._viewers += 1
+        WATCHING.set(self._viewers)
         try:
             history, is_wanted = self._watch.history.told(), wanted(site, words)
             yield _event("hello", {**self._about, "history": history}, AGAIN_MS)
@@ -188,6 +200,7 @@ class Live:
                 await asyncio.sleep(TICK_SECONDS)
         finally:
             self._viewers -= 1
+            WATCHING.set(self._viewers)
 
 
 class Records:
@@ -281,6 +294,7 @@ def create_app(watch: Watch, desk: Desk, door: Door, about: Mapping[str, Any]) -
     app.add_route("/login", Login(door, files["login.html"]))
     app.add_route("/logout", Logout())
     app.add_route("/hc", Health())
+    app.add_route("/metrics", Metrics())
     app.add_route("/live", Live(watch, {**about, "asks": door.asks}))
     app.add_route("/records/{eid}", Records(desk))
     app.add_route("/failed", failed)

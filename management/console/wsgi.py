@@ -27,7 +27,7 @@ def create() -> App:
     """Return the application for the settings in the environment."""
     environ = settings.environment()
     read = settings.read(ConsoleSettings, environ)
-    worker.start_log(read.log)
+    worker.begin("console", read.log)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of each look at arms
     file = running.sites_file(environ)
     declared = sites.load(file)

@@ -324,7 +324,7 @@ def test_several_workers_answer_metrics_as_one(serve: Serve, redis_server: Redis
     for _ in range(40):
         assert server.swallow().status_code == 200
 
-    counted = [line for line in server.get("/metrics").text.splitlines() if 'result="accepted"' in line]
+    counted = [line for line in server.get("/metrics").text.splitlines() if 'result="accepted",site="bizocean"' in line]
 
     assert counted == ['oceanus_arms_beacons_total{result="accepted",site="bizocean"} 40.0']
 

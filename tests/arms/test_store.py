@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from arms.journal import Journal
 from arms.store import Store
@@ -229,3 +230,21 @@ def test_mending_beside_a_flight_loses_nothing(tmp_path: Path, seed: int) -> Non
 
     assert len(accepted) == 30
     assert sorted(redis.kept) == sorted(accepted)
+
+
+@pytest.mark.parametrize(
+    ("mood", "cause"), [("away", "SpoolUnclear"), ("full", "SpoolRefused"), ("lossy", "SpoolUnclear")]
+)
+@pytest.mark.parametrize("journalled", [True, False])
+def test_a_flight_that_redis_did_not_plainly_take_is_counted_by_its_cause(
+    tmp_path: Path, mood: str, cause: str, journalled: bool
+) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("oceanus_arms_push_troubles_total", {"cause": cause}) or 0.0
+
+    redis, before = FakeRedis(), counted()
+    redis.mood = mood
+
+    keep(store(redis, tmp_path if journalled else None), push(b"1"), push(b"2", site="mail"))
+
+    assert counted() == before + 1

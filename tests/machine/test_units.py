@@ -89,6 +89,10 @@ def test_it_writes_to_its_own_disk_alone() -> None:
     assert service["Service"]["ProtectSystem"] == ["strict"]
     assert (service["Service"]["StateDirectory"], service["Service"]["StateDirectoryMode"]) == (["oceanus"], ["0700"])
     assert service["Service"]["Environment"] == ["DATA_DIR=/var/lib/oceanus/data"]
+    assert (service["Service"]["RuntimeDirectory"], service["Service"]["RuntimeDirectoryMode"]) == (
+        ["oceanus"],
+        ["0755"],
+    )
     assert service["Unit"]["RequiresMountsFor"] == ["/var/lib/oceanus"]
     assert "ReadWritePaths" not in service["Service"]
 

@@ -1,5 +1,6 @@
 """What runs, and which target a command takes."""
 
+import json
 import os
 from itertools import count
 
@@ -34,6 +35,26 @@ def test_living_up_is_the_target(environ):
     assert running.find(environ).url == "http://127.0.0.1:8080/"
     assert running.arms_metrics(environ) == "http://127.0.0.1:8080/metrics"
     assert running.sites_file(environ) == str(SAMPLE)
+
+
+def test_prometheus_is_told_where_each_process_shows_its_metrics(environ, tmp_path):
+    save(environ, leftovers.mark(os.getpid()))
+
+    told = json.loads((tmp_path / "prometheus.json").read_text())
+
+    assert {one["labels"]["instance"]: one["targets"] for one in told} == {
+        "arms": ["127.0.0.1:8080"],
+        "r2bq": ["127.0.0.1:50004"],
+        "table_manager": ["127.0.0.1:50005"],
+        "revelation": ["127.0.0.1:50006"],
+    }
+
+
+def test_prometheus_is_told_where_it_can_read_it(environ, tmp_path):
+    save(environ | {"TARGETS_FILE": str(tmp_path / "elsewhere.json")}, leftovers.mark(os.getpid()))
+
+    assert (tmp_path / "elsewhere.json").stat().st_mode & 0o777 == 0o644
+    assert not (tmp_path / "prometheus.json").exists()
 
 
 def test_password_kept_for_another_redis_is_not_sent_to_ours(environ):

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from management.up import SAME_SECONDS, Stop
+from management import parts
+from management.up import SAME_SECONDS, Stop, up
+from oceanus.errors import MisconfiguredError
 
 LATER = SAME_SECONDS + 1
 
@@ -33,3 +35,16 @@ def test_only_a_second_ctrl_c_hurries(heard: Sequence[tuple[float, int]], asked:
         return stop.asked.is_set(), stop.hurried.is_set()
 
     assert asyncio.run(run()) == (asked, hurried)
+
+
+def test_a_file_of_targets_that_cannot_be_written_stops_the_start(tmp_path):
+    file = tmp_path / "missing" / "prometheus.json"
+    environ = {"TARGETS_FILE": str(file), "DATA_DIR": str(tmp_path / "data"), "PORT": str(parts.free_port())}
+
+    with pytest.raises(MisconfiguredError) as refused:
+        asyncio.run(up(environ))
+
+    assert refused.value.mistakes == [
+        f"TARGETS_FILE={file}: cannot be written: make {file.parent}, where this user may write, or leave it out"
+    ]
+    assert not (tmp_path / "data").exists()

@@ -103,6 +103,7 @@ def store(settings: RedisSettings, *pushes: Push) -> list[SpoolRefusedError | No
             await pusher.ping()
             await pusher.lengths([SITE])
             await pusher.accepted([SITE], "20261123")
+            await pusher.last_ms([SITE])
             return await pusher.push(pushes, 5.0)
         finally:
             await pusher.close()
@@ -150,6 +151,7 @@ def test_each_user_may_do_all_that_its_process_ever_does(guarded: GuardedRedis) 
     assert store(guarded.settings("arms"), *pushes) == [None] * 3
     guarded.client("admin").lpush("oceanus:{bizocean}:later", *push(count=5).records)
     _drain(Spool(guarded.client("r2bq")), LISTS)
+    assert Spool(guarded.client("r2bq")).memory().used_bytes
     _drain(Spool(guarded.client("revelation")), ["alerts"])
     _tell(Alerts(guarded.client("revelation")))
     auditor = Spool(guarded.client("table_manager"))

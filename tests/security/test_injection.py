@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +13,11 @@ from hypothesis import strategies as st
 
 from arms import files
 from arms.beacons import with_event
-from oceanus import sites
+from oceanus import logs, sites
 from oceanus.errors import MisconfiguredError
 from oceanus.settings import LogSettings
 from oceanus.tables import Naming
 from oceanus.warehouse import Catalog
-from oceanus.worker import start_log
 from revelation.history import question
 from tests.arms.conftest import TOKEN, Arms
 from tests.arms.serving import Serve
@@ -56,11 +57,15 @@ def test_a_redirect_repeats_a_query_on_one_line(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_log_line_stays_one_line_whatever_is_in_it(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_stays_one_line_whatever_is_in_it(
+    form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hook in (sys, threading):
+        monkeypatch.setattr(hook, "excepthook", hook.excepthook)
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        start_log(LogSettings(level="INFO", format=form))
+        logs.start("arms", LogSettings(level="INFO", format=form))
         logging.getLogger("arms").info("said %s", 'a\r\nERROR arms: forged\n{"severity":"ALERT"}\x1b[2J\u2028\x85b')
     finally:
         root.handlers[:], root.level = before, level

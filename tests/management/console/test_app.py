@@ -7,6 +7,7 @@ from typing import Any
 import falcon.testing
 import pytest
 from falcon.testing import ASGIConductor
+from prometheus_client import REGISTRY
 
 from management.console import app, pages
 from management.console.desk import AskedWronglyError
@@ -51,6 +52,9 @@ class NotedDesk:
             return {"running": False, "answer": None}
 
         return answer
+
+
+OPEN = "oceanus_console_viewers"
 
 
 @pytest.fixture
@@ -261,3 +265,14 @@ def test_more_viewers_than_there_is_room_for_are_told_so(watch, monkeypatch):
     answer = client(watch, NotedDesk()).simulate_get("/live")
 
     assert (answer.status_code, answer.json) == (503, {"error": "0 pages are open already: close one"})
+
+
+def test_the_pages_that_are_open_are_counted(watch, desk, monkeypatch):
+    within, told = [], watch.history.told
+    monkeypatch.setattr(watch.history, "told", lambda: within.append(REGISTRY.get_sample_value(OPEN)) or told())
+
+    events(watch, "/live", [], 2)
+
+    assert within == [1.0]
+    assert f"{OPEN} 0.0" in client(watch, desk).simulate_get("/metrics").text.splitlines()
+    assert client(watch, desk, TOKEN).simulate_get("/metrics").status_code == 401
