@@ -27,6 +27,7 @@ from management.snippet_commands import command as snippet
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
+from management.verify_commands import command as verify
 from oceanus import settings, sites, warehouse
 from oceanus.alerts import Alerts
 from oceanus.auditor import Auditor
@@ -309,3 +310,4 @@ oceanus.add_command(migrate)
 oceanus.add_command(k8s)
 oceanus.add_command(snippet)
 oceanus.add_command(tail)
+oceanus.add_command(verify)

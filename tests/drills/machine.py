@@ -154,6 +154,12 @@ class Machine:
         """End a process at once."""
         os.kill(self.children[name], signal.SIGKILL)
 
+    def restart(self, name: str) -> None:
+        """End a process at once, with all that it has, and wait until it is started again."""
+        old = self.children[name]
+        self.kill(name)
+        until(lambda: self.children.get(name, old) != old, SECONDS)
+
     def power_cut(self) -> None:
         """End everything at once."""
         up = self._up()

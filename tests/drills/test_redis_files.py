@@ -102,7 +102,7 @@ def test_a_lost_disk_loses_what_waited_in_redis_and_the_audit_says_how_much(mach
     redis = machine.data / "redis"
     redis.rename(machine.data / "away")
     machine.kill("redis")
-    machine.kill("arms")  # else its next push would be a gap to the new Redis, and be judged for a minute
+    machine.restart("arms")  # else its next push would be a gap to the new Redis, and be judged for a minute
     machine.visit("f", "g")
 
     operator = Operator(machine, "disk.md", LOST)
