@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from management import parts, running, status
+from management import running, status
 from oceanus.settings import RedisSettings, read
 from oceanus.shards import Spools, shards
 from tests.conftest import Warehouse, absent, until
@@ -74,7 +74,7 @@ class Machine:
             "SITES": str(self.sites_file),
             "BACKUPS": str(self.backup),
             "SITE": "shop",
-            "SPARE_PORT": str(parts.free_port()),
+            "SPARE": str(folder / "spare.sock"),
             "DATASET": warehouse.settings.dataset,
         }
         self._kept = folder / "names"
