@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 not so, 2 wrong use, 130 interrupted. Here everything is p
 """
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -16,17 +17,18 @@ from typing import Any
 
 import click
 
-from management import audit, check, redis_users, replay, running, sql, status
+from management import audit, check, lost, redis_users, replay, running, sql, status
 from management.alerts_commands import alerts, tail
 from management.bench.commands import bench
 from management.doctor_commands import command as doctor
-from management.failed_commands import failed
+from management.failed_commands import Since, failed
 from management.k8s_commands import group as k8s
 from management.migrate_commands import command as migrate
 from management.snippet_commands import command as snippet
 from management.telling import Bytes, progress
 from management.telling import say as _say
 from management.up import up
+from management.verify_commands import command as verify
 from oceanus import settings, sites, warehouse
 from oceanus.alerts import Alerts
 from oceanus.auditor import Auditor
@@ -199,8 +201,13 @@ def status_command(ctx: click.Context, form: str) -> None:
 @click.option("--max-bytes", type=Bytes(), default="10GB", show_default=True, help="Refuse to read more, per table.")
 @click.option("--days", type=click.IntRange(min=1), help="Judge only the last days with records; else all of them.")
 @click.option("--acknowledge", is_flag=True, help="Accept the alarms: a new Redis, and pushes that it had forgotten.")
+@click.option(
+    "--lost-at", type=Since(), help="Count what a Redis took with it that was lost then: 1h, or a time (UTC)."
+)
 @click.pass_context
-def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | None, acknowledge: bool) -> None:
+def audit_command(
+    ctx: click.Context, form: str, max_bytes: int, days: int | None, acknowledge: bool, lost_at: int | None
+) -> None:
     """Prove that every accepted beacon is one row.
 
     Exits 1 where one is missing or doubled, something could not be judged, a removed site has records, or an alarm
@@ -212,6 +219,9 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
     --acknowledge, find out why. Was Redis emptied, replaced, or started on another disk or an older copy? Is its real
     disk still there? What lay in Redis then may be lost, or, on an older copy, be written twice. Minutes of before a
     new Redis are not judged any more.
+
+    --lost-at does nothing of this: it counts, by the verdicts that the table `audit` keeps, what a Redis had accepted
+    that is gone now, and what of that stands nowhere (docs/drills). Exits 1 where something is lost.
     """
     environ = settings.environment()
     sites_file = running.sites_file(environ)
@@ -219,6 +229,8 @@ def audit_command(ctx: click.Context, form: str, max_bytes: int, days: int | Non
     chosen = running.warehouse(environ)
     clients, naming = warehouse.connect(chosen), Naming(chosen.dataset, chosen.table_prefix)
     check_location(clients, chosen.dataset)
+    if lost_at is not None:
+        ctx.exit(_lost(declared, naming, warehouse.Queries(clients, chosen.dataset), lost_at, max_bytes, form))
     spools = running.spools(environ, declared)
     auditor = Auditor(spools, warehouse.Queries(clients, chosen.dataset), warehouse.Writer(clients), naming, max_bytes)
     arms = status.ask_arms(running.arms_metrics(environ))
@@ -247,6 +259,19 @@ def redis_users_command(folder: Path) -> None:
     """
     for file in redis_users.make(folder):
         click.echo(f"written: {file}")
+
+
+def _lost(
+    declared: sites.Sites, naming: Naming, queries: warehouse.Queries, lost_at_us: int, max_bytes: int, form: str
+) -> int:
+    def ask(sql_text: str, values: dict[str, str | int | list[str]]) -> list[tuple[Any, ...]]:
+        return list(queries.select(sql_text, max_bytes, values=values).rows)
+
+    found = {name: lost.of(site, naming, lost_at_us, ask) for name, site in declared.items()}
+    for line in [json.dumps(lost.told(found), indent=2)] if form == "json" else lost.lines(found):
+        click.echo(line)
+    _say(list(lost.remarks(found)))
+    return 1 if any(one.lost for one in found.values()) else 0
 
 
 def _swallow(name: str, sites_file: str) -> Site:
@@ -309,3 +334,4 @@ oceanus.add_command(migrate)
 oceanus.add_command(k8s)
 oceanus.add_command(snippet)
 oceanus.add_command(tail)
+oceanus.add_command(verify)

@@ -28,7 +28,7 @@ MOST_MARKS = 100_000  # as many ids as a query of 10 MB takes
 MOST_REASONS = 20
 
 
-class _Since(click.ParamType[int]):
+class Since(click.ParamType[int]):
     """A time such as 24h or 2026-11-20."""
 
     name = "time"
@@ -78,7 +78,7 @@ _stage = click.option(
     "--stage", type=click.Choice(list(table.STAGES)), help="rules: arms rejected it; write: BigQuery refused it."
 )
 _reason = click.option("--reason", metavar="TEXT", help="Only where the reason has this text in it.")
-_since = click.option("--since", type=_Since(), help="Failed since 24h, 7d, 2026-11-20 or 2026-11-20T16:48:16Z (UTC).")
+_since = click.option("--since", type=Since(), help="Failed since 24h, 7d, 2026-11-20 or 2026-11-20T16:48:16Z (UTC).")
 _max_bytes = click.option(
     "--max-bytes", type=Bytes(), default="10GB", show_default=True, help="Refuse to read more than this."
 )

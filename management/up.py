@@ -320,12 +320,20 @@ class _House:
             await asyncio.sleep(LOOK_SECONDS / 2)
 
     def _written(self) -> None:
-        """Write down who runs now: for the next `up`, and once all is up for the other commands."""
-        self._folder.record(self._children.running)
-        if self._ready:
-            environ = self._program("arms").environ
-            up_itself = leftovers.mark(os.getpid())
-            running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running, self._console)
+        """Write down who runs now: for the next `up`, and once all is up for the other commands.
+
+        A disk that is full must not end what runs: it is told, and written down at the next change.
+        """
+        try:
+            self._folder.record(self._children.running)
+            if self._ready:
+                self._save()
+        except OSError as exc:
+            self._log.tell("up", f"who runs now cannot be written down in DATA_DIR: {exc.strerror}: make room there")
+
+    def _save(self) -> None:
+        environ, up_itself = self._program("arms").environ, leftovers.mark(os.getpid())
+        running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running, self._console)
 
 
 @dataclass(frozen=True, slots=True)

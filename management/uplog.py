@@ -1,9 +1,11 @@
 """The one log of `oceanus up`: each line behind the name of who said it, on stdout and in up.log.
 
-A line is in up.log even when nobody reads stdout any more. What is no news is only there.
+A line is in up.log even when nobody reads stdout any more. What is no news is only there. Where up.log cannot be
+written, as on a full disk, lines go to stdout alone: what runs must not end, or fall silent, with its log.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -51,8 +53,10 @@ class Log:
             self._watched = None
 
     def _write(self, line: str) -> None:
-        print(line, file=self._file)
-        self._written += len(line) + 1
-        if self._written > LARGEST_BYTES and self._again is not None:
-            self._file.close()
-            self._file, self._written = self._again(), 0
+        with suppress(OSError):  # the line is lost to the file
+            print(line, file=self._file)
+            self._written += len(line) + 1
+            if self._written > LARGEST_BYTES and self._again is not None:
+                old = self._file
+                self._file, self._written = self._again(), 0
+                old.close()

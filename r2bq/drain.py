@@ -57,7 +57,7 @@ Known = Callable[[Source, Warehouse, Sequence[Record], int], set[str]]
 class Drain:
     """One writer on one list. `step` moves one batch; `waits_until` is when to call it again after trouble.
 
-    `verify`: look accepted records up in their table before they are written, as after the restore of an older Redis.
+    `verify`: look records up in their table before they are written, as after the restore of an older Redis.
     `elsewhere`: the other Redis, in which the first try of a resend may lie.
     """
 
@@ -87,7 +87,7 @@ class Drain:
         self._beats_at = 0.0
         self._adopted: Holder | None = None
         self._max_bytes = max_bytes
-        self._verify = verify and source.list in ("queue", "later")  # resends are looked up in any case
+        self._verify = verify and source.list != "resends"  # which are looked up in any case
         self._clock = clock
         self._now_us = now_us
         self._troubles = Troubles(clock)
@@ -421,7 +421,7 @@ class Drain:
         found = fence.decoded(claim.rows, self.source.key)
         asked = [one for one in found if one]
         there = self._bigquery.ask(known, self.source, self._warehouse, asked, self._now_us()) if asked else set()
-        places = resends.repeated(found, there)
+        places = resends.repeated(found, there, self.source.key)
         if not places:
             return claim
         counted = self._counts(kind, [one for place, one in enumerate(found) if one and place in places])

@@ -51,19 +51,19 @@ def known(source: Source, warehouse: Warehouse, asked: Sequence[Record], now_us:
 
 def landed(source: Source, warehouse: Warehouse, asked: Sequence[Record], now_us: int) -> set[str]:
     """Return the ids of those records that stand in their own table, whatever the time is now."""
-    return _landed(source, warehouse, [record["eid"] for record in asked], _span(asked))
+    return _landed(source, warehouse, [record[source.key] for record in asked], _span(asked))
 
 
-def repeated(claimed: Claimed, there: set[str]) -> set[int]:
-    """Return the places of records that are there, or that an older one of these repeats."""
+def repeated(claimed: Claimed, there: set[str], key: str) -> set[int]:
+    """Return the places of records that are there by their `key`, or that an older one of these repeats."""
     seen, places = set(there), set()
     for place in range(len(claimed) - 1, -1, -1):
         record = claimed[place]
         if record is None:
             continue
-        if record["eid"] in seen:
+        if record[key] in seen:
             places.add(place)
-        seen.add(record["eid"])
+        seen.add(record[key])
     return places
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from management import audit, failed, sql
+from management import audit, failed, sql, whereabouts
 from management.console.shown import shown, shown_line
 from management.console.stream import Stream
 from management.console.trial import trial
@@ -28,8 +28,6 @@ from oceanus.sites import Site, Sites
 
 REASONS, ROWS = 50, 200
 ARMS_SECONDS = 10.0
-# A row is looked for about the time of its beacon alone: BigQuery reads a day or two of the table.
-SPAN_US = 3_600_000_000
 _OUTCOMES = {
     SENT: "sent again: it is on its way",
     BEFORE: "it was sent again before: nothing is sent twice",
@@ -91,7 +89,7 @@ class Desk:
         path = self._table.naming.path(declared, records.time_text(at_us))
         span = "" if declared.table.is_daily else "AND dt BETWEEN TIMESTAMP_MICROS(@first) AND TIMESTAMP_MICROS(@last)"
         query = f"SELECT * FROM `{path}` WHERE eid = @eid {span} LIMIT 1"  # noqa: S608 - names of ours
-        values: failed.Values = {"eid": eid, "first": at_us - SPAN_US, "last": at_us + SPAN_US}
+        values: failed.Values = {"eid": eid, "first": at_us - whereabouts.SPAN_US, "last": at_us + whereabouts.SPAN_US}
         try:
             found = self._table.queries.select(query, self._table.max_bytes, values=values)
             row = next(found.rows, None)
@@ -249,19 +247,9 @@ class Desk:
     def where(self, site: str, eid: str, at_us: int) -> dict[str, Any]:
         """Return where a test beacon is that was answered at `at_us`: `waits` in Redis, is a `row`, or `unknown`."""
         _check_id(eid)
-        declared = self._site(site)
-        look = self._table.spool.glances([site], [])[site]
-        waits = any(_received(raw) <= at_us for raw in look.oldest)
-        path = self._table.naming.path(declared, records.time_text(at_us))
-        if waits:
-            return {"place": "waits", "waiting": look.queue + look.claimed, "table": path}
-        self._check_warehouse()
-        timed = not declared.table.is_daily
-        try:
-            found = self._table.queries.landed(path, "eid", [eid], at_us - SPAN_US, at_us + SPAN_US, timed)
-        except TableMissingError:
-            found = set()
-        return {"place": "row" if found else "unknown", "waiting": 0, "table": path}
+        table, declared = self._table, self._site(site)
+        found = whereabouts.of(declared, eid, at_us, table.spool, table.queries, table.naming, self._check_warehouse)
+        return {"place": found.place, "waiting": found.waiting, "table": found.table}
 
     def _site(self, name: str) -> Site:
         if name not in self._declared:
@@ -292,13 +280,6 @@ def _fields(raw: bytes) -> Any:
         return shown(records.decode(raw))
     except NotARecordError as exc:
         return {"this": f"is no record: {exc}", "text": shown_line(raw.decode(errors="replace"))}
-
-
-def _received(raw: bytes) -> float:
-    try:
-        return records.received(records.decode(raw))
-    except NotARecordError:
-        return float("inf")
 
 
 def _group(*group: Any) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Google's errors as ours: what was written, and what the caller should do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import requests
@@ -84,4 +84,5 @@ def append_failure(code: int, message: str) -> WarehouseError:
 
 
 def _is_quota(error: exceptions.Forbidden) -> bool:
-    return any(entry.get("reason") in ("quotaExceeded", "rateLimitExceeded") for entry in error.errors or [])
+    told = (entry for entry in error.errors or [] if isinstance(entry, Mapping))  # gRPC has its own errors there
+    return any(entry.get("reason") in ("quotaExceeded", "rateLimitExceeded") for entry in told)

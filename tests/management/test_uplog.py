@@ -12,6 +12,21 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
+class Full(io.StringIO):
+    """A file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_costs_the_file_its_lines_and_nobody_else_anything():
+    watched = io.StringIO()
+
+    Log(Full(), watched).tell("arms", "goes on")
+
+    assert watched.getvalue() == "arms          | goes on\n"
+
+
 def test_a_line_goes_to_both_behind_its_name():
     file, watched = io.StringIO(), io.StringIO()
 

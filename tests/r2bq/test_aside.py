@@ -2,10 +2,26 @@
 
 import pytest
 
+from oceanus import records
 from oceanus.errors import RowsRefusedError, TableTroubleError, WarehouseUnclearError
+from oceanus.records import Failed
 from oceanus.spool import key, list_key
 from r2bq.drain import FATAL, IDLE_SECONDS, SUSPECT
-from tests.r2bq.crossing import DAILY, DAY, DRAINED, NAMING, NEXT_DAY, Crossing, Fate, Fated, KilledError, record
+from tests.r2bq.crossing import (
+    DAILY,
+    DAY,
+    DRAINED,
+    NAMING,
+    NEXT_DAY,
+    NOW_US,
+    PARTITIONED,
+    Crossing,
+    Fate,
+    Fated,
+    KilledError,
+    OneBigQuery,
+    record,
+)
 
 
 class Refusing:
@@ -191,6 +207,23 @@ def test_verify_goes_on_at_once_where_all_of_a_claim_has_landed(crossing, spool)
 
     assert (moved, drain.waits_until) == (True, 0.0)
     assert crossing.left() == DRAINED
+
+
+def test_verify_writes_no_failed_record_again_that_an_older_redis_brings_back(redis_client, spool):
+    crossing = Crossing(redis_client, PARTITIONED, OneBigQuery(NAMING.failed), source="failed")
+    landed, fresh = (
+        Failed(fid=records.mint(NOW_US + number), dt=DAY, site="bizocean", stage="rules", reason="evt", raw="")
+        for number in range(2)
+    )
+    crossing.client.lpush(key("bizocean", "failed"), landed.encode())
+    crossing.run(crossing.drain(spool))
+    crossing.client.lpush(key("bizocean", "failed"), landed.encode(), fresh.encode())
+
+    crossing.run(crossing.drain(spool, verify=True))
+
+    rows = [row["fid"] for row in crossing.bigquery.rows[NAMING.failed.path]]
+    assert sorted(rows) == sorted([landed.fid, fresh.fid])
+    assert crossing.client.llen(key("bizocean", "failed")) == 0
 
 
 def test_two_writers_take_turns_at_a_list_that_is_one_writers_alone(crossing, spool):

@@ -227,7 +227,7 @@ CIDS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 def test_of_each_name_that_is_not_there_exactly_one_copy_is_kept_the_oldest(cids, there):
     claimed = [{"eid": cid} for cid in cids]
 
-    places = resends.repeated(claimed, there)
+    places = resends.repeated(claimed, there, "eid")
 
     kept = [cid for place, cid in enumerate(cids) if place not in places]
     assert sorted(kept) == sorted(set(cids) - there)
