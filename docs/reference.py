@@ -13,7 +13,7 @@ from oceanus.declared import Member
 PAGE = Path(__file__).with_name("configuration.md")
 # What each process, and the command for operators, reads.
 READERS: Mapping[str, tuple[type[Any], ...]] = {
-    "arms": (settings.ArmsSettings,),
+    "arms": (settings.ArmsSettings, settings.LogSettings),
     "r2bq": (settings.R2bqSettings,),
     "table_manager": (settings.TableManagerSettings,),
     "revelation": (settings.RevelationSettings,),

@@ -57,7 +57,7 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on() -> Non
         for rule in rules:
             assert rule["labels"]["severity"] in ("page", "ticket"), name
             assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, name
-            assert rule["annotations"]["runbook_url"] == f"{BASE}runbook/{kept.kebab(name)}/", name
+            assert rule["annotations"]["runbook_url"] == f"{BASE}runbook/{kept.kebab(name)}.html", name
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
@@ -80,8 +80,8 @@ def test_the_documentation_says_where_it_is_as_the_alerts_do() -> None:
     config = TOP / "mkdocs.yml"
 
     assert BASE in page
-    if config.exists():
-        assert f"site_url: {BASE}\n" in config.read_text(encoding="utf-8")
+    assert f"site_url: {BASE} " in config.read_text(encoding="utf-8")
+    assert "use_directory_urls: false\n" in config.read_text(encoding="utf-8")
 
 
 def test_every_name_in_a_rule_is_one_that_is_shown_or_recorded() -> None:
