@@ -72,15 +72,14 @@ def test_a_damaged_failed_table_is_made_again_with_all_that_stood_in_it(machine:
     machine.warehouse.clients.rest.delete_dataset(table.partition(".")[0], delete_contents=True)
     machine.visit("x" * 17, "y" * 17, status=400)
     until(lambda: _stands(machine, table) and _count(machine, table) == 2)  # made again by itself
-    machine.run(f'bq query "ALTER TABLE {table} DROP COLUMN reason"')
-    machine.visit("z" * 17, status=400)
-    machine.visit("good")
-    machine.until_landed("good")
-
     operator = Operator(
         machine, "failed-table.md", "test_a_damaged_failed_table_is_made_again_with_all_that_stood_in_it"
     )
+    machine.run(f'bq query "ALTER TABLE {table} DROP COLUMN reason"')
     operator.next()
+    machine.visit("z" * 17, status=400)
+    machine.visit("good")
+    machine.until_landed("good")
     operator.next()
     until(lambda: _count(machine, table) == 1)
     operator.next()
