@@ -65,6 +65,8 @@ class Checks:
 def compiled(rule: Mapping[str, Any]) -> Check | None:
     """Return a function that accepts only what `rule` accepts unchanged; None where only Cerberus can tell."""
     kind = rule.get("type", "string")
+    if not all(isinstance(rule.get(limit, 0), int | float) for limit in ("min", "max")):  # `1e6` is a text in YAML
+        return None
     if not isinstance(kind, str) or not (_OF_NUMBERS if kind in _TYPES else _OF_TEXT).issuperset(rule):
         return None
     if kind not in (*_TYPES, "string") or rule.get("check_with", "address") != "address":

@@ -13,7 +13,7 @@ from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, ASGIProtocol, _get_cac
 
 from arms.arrival import BATCH_BYTES, plain_address
 from arms.intake import Accepted
-from arms.lane import BODY_BYTES, Answer, Lane, Way, limited, posted
+from arms.lane import Answer, Lane, Way, limited, posted
 from arms.limits import Limited
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
     _is_pipelined = False
     _lane: Lane | None = None
     _peer = ""
+    _is_full = False
     _held: list[bytes] | None = None  # the body of a POST that may be plain
     _judged: tuple[Way, Accepted | Limited] | None = None  # while the parser reads on
     # gunicorn's own
@@ -104,11 +105,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
         parser = self._callback_parser
         if self._lane is None or parser.http_version != (1, 1) or not parser.should_keep_alive:
             return False
-        length = parser.content_length or 0
-        if parser.method == b"GET" and not length:
+        if parser.method == b"GET" and not parser.content_length:
             self._judged = self._judge()
-        elif parser.method == b"POST" and 0 < length <= BODY_BYTES:
-            self._held = [] if self._lane.may_hold(parser.path, parser.asgi_headers) else None
+        elif parser.method == b"POST" and self._lane.may_hold(parser.path, parser.asgi_headers):
+            self._held = []
         return self._judged is not None or self._held is not None
 
     def _judge(self, body: bytes | None = None) -> tuple[Way, Accepted | Limited] | None:
@@ -122,6 +122,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
 
     def _take(self, way: Way, outcome: Accepted | Limited) -> None:
         assert self._lane is not None  # noqa: S101 - it has judged
+        self.worker.nr += 1
         if isinstance(outcome, Limited):
             self._write(limited(way, outcome))
             self._answered()
@@ -137,6 +138,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
             self._write(way.gif if accepted is None else posted(way, accepted))
         self._answered()
 
+    def resume_writing(self) -> None:
+        """Go on where the client had not read our answers."""
+        super().resume_writing()
+        if self._is_full:
+            self._answered()
+
     def _write(self, answer: Answer) -> None:
         if not self._closed:
             head = answer.head + _CACHED_SERVER_HEADER + _get_cached_date_header()
@@ -144,8 +151,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
 
     def _answered(self) -> None:
         """Make ready for the next request, as gunicorn's task does after an answer (`_handle_connection`)."""
-        self.worker.nr += 1
         if self._closed:  # its client has gone; the beacon stays
+            return
+        self._is_full = self._flow_control.write_paused
+        if self._is_full:  # its client does not read: one more answer waits, and no more than ANSWERS allows
             return
         if not self.worker.alive:
             self._close_transport()

@@ -141,7 +141,13 @@ def _tell(group: list[Waiting], refusal: str | None) -> None:
             one.told(refusal)
         except Exception:
             log.exception("an answer was not given")  # the others' are
-    beacons = [one for one in group if one.source != "failed"]
+    try:
+        _count([one for one in group if one.source != "failed"], refusal)
+    except Exception:  # or they would be told again
+        log.exception("beacons were not counted")
+
+
+def _count(beacons: list[Waiting], refusal: str | None) -> None:
     for site, count in Counter(one.site for one in beacons).items():
         metrics.BEACONS.labels(site, "unavailable" if refusal else "accepted").inc(count)
     if not refusal:

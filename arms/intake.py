@@ -168,8 +168,11 @@ class Intake:
             return value if field.source == "device" else None
         if not isinstance(value, str) and field.type != "JSON":
             raise ValueError("must be a text")
-        for step in field.normal:
-            value = step(value)
+        try:
+            for step in field.normal:
+                value = step(value)
+        except (TypeError, LookupError, AttributeError):  # a step for texts, and JSON's objects and arrays
+            raise ValueError("must be a text") from None
         return value
 
     def _source(self, field: Field, sent: Sent, parameters: Mapping[str, Any], record: Record) -> Any:

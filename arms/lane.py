@@ -19,7 +19,7 @@ from arms.collector import Collector
 from arms.gather import Told
 from arms.intake import Accepted
 from arms.limits import Limited
-from arms.parameters import MAX_PARAMETERS, ParameterError, header_text
+from arms.parameters import MAX_PARAMETERS, ParameterError
 from arms.plain import plain_members
 from oceanus.sites import Site
 
@@ -67,8 +67,10 @@ class Lane:
 
     def may_hold(self, target: bytes, given: Sequence[tuple[bytes, bytes]]) -> bool:
         """Say whether a POST may be plain, so that its body is worth waiting for; arguments as those of `judge`."""
-        way = self._ways.get(target.partition(b"?")[0])
-        return way is not None and MORE.isdisjoint(dict(given))
+        headers = dict(given)
+        length = headers.get(b"content-length", b"")  # by its digits: the parser's number has 64 bits
+        is_short = length.isdigit() and len(length) < 6 and 0 < int(length) <= BODY_BYTES
+        return is_short and MORE.isdisjoint(headers) and target.partition(b"?")[0] in self._ways
 
     def judge(
         self, target: bytes, given: Sequence[tuple[bytes, bytes]], peer: str, body: bytes | None = None
@@ -90,7 +92,7 @@ class Lane:
         if parameters is None:
             return None
         forwarded = headers.get(b"x-forwarded-for")
-        address = self._collector.address_of(header_text(forwarded) if forwarded else None, peer)
+        address = self._collector.address_of(forwarded.decode("latin-1") if forwarded else None, peer)
         outcome = self._collector.judge_plain(way.site, parameters, headers, address)
         return None if outcome is None else (way, outcome)
 

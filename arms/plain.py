@@ -32,14 +32,19 @@ class Plain:
         self._known = known(site)
         self._defaults, self._required = checks.defaults, frozenset(checks.required)
 
-        def of(source: str) -> list[Field]:
-            return [field for field in site.fields if field.source == source]
+        def of(*sources: str) -> list[Field]:
+            return [field for field in site.fields if field.source in sources]
 
         def ready(field: Field) -> Sent:
             return field.name, field.normal, checks.plain(field.name)
 
-        self._as_sent = [(field.name, checks.plain(field.name)) for field in of("query") if not field.normal]
-        self._stepped = [ready(field) for field in of("query") if field.normal]
+        given = of("query", "form")
+        self._as_sent = [(field.name, checks.plain(field.name)) for field in given if not field.normal]
+        self._stepped = [
+            (field.name, field.normal if field.type == "JSON" else (_text, *field.normal), checks.plain(field.name))
+            for field in given
+            if field.normal
+        ]
         self._headers = [(field.argument.lower().encode(), ready(field)) for field in of("header")]
         self._devices = [(field.argument, ready(field)) for field in of("device")]
         self._times = [ready(field) for field in of("clock")]
@@ -76,7 +81,7 @@ class Plain:
     def _record(
         self, parameters: Mapping[str, Any], headers: Mapping[bytes, bytes], address: str, time: str
     ) -> Record | None:
-        record: Record = self._defaults.copy()
+        record: Record = {}
         for name, check in self._as_sent:
             sent = parameters.get(name)
             if sent is not None:
@@ -100,9 +105,16 @@ class Plain:
             for agent, (name, steps, check) in self._devices:
                 device = self._device(record.get(agent, ""))
                 record[name] = _made(device, steps if device else (), check)
-        except (ValueError, TypeError):  # a step for texts was given an object
+        except (ValueError, TypeError, LookupError, AttributeError):  # a step for texts was given an object
             return None
-        return record if self._required <= record.keys() else None
+        return self._defaults | record if self._required <= record.keys() else None
+
+
+def _text(sent: Any) -> str:
+    """Let texts through; raises ValueError for JSON's objects and arrays."""
+    if type(sent) is not str:
+        raise ValueError
+    return sent
 
 
 def _made(sent: Any, steps: tuple[Step, ...], check: Check) -> Any:

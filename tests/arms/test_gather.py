@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from arms.gather import Gather, NotStoredError
+from arms import metrics
+from arms.gather import Gather, NotStoredError, Waiting
 from oceanus.pushes import Push
 
 
@@ -79,6 +80,30 @@ def test_a_flight_without_an_answer_fails_its_beacons_and_the_next_flies() -> No
         await store(gather, b"2")
 
     asyncio.run(run())
+
+
+def test_what_cannot_be_told_or_counted_keeps_no_other_from_hearing_and_nobody_hears_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[str | None] = []
+
+    def breaks(_refusal: str | None) -> None:
+        raise RuntimeError
+
+    async def run() -> None:
+        slow = SlowStore()
+        gather = Gather(slow)
+        for told in (breaks, heard.append):
+            gather.put(Waiting("shop", "queue", "202611221000", 1, 5, b"1", alerts=False, named=False, told=told))
+        slow.answers.put_nowait([])
+        slow.answers.put_nowait([])
+        await asyncio.sleep(0.01)
+        await store(gather, b"2")
+
+    monkeypatch.setattr(metrics.BEACONS, "labels", breaks)
+    asyncio.run(run())
+
+    assert heard == [None]
 
 
 def test_a_client_that_went_away_takes_no_other_with_it() -> None:

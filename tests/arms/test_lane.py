@@ -79,6 +79,7 @@ REQUESTS = {
     "of the first site": get("/swallow"),
     "with an origin": get(more="Origin: https://www.example.com"),
     "behind a proxy": get(more="X-Forwarded-For: 203.0.113.9"),
+    "behind a proxy that writes no ASCII": get(more="X-Forwarded-For: 203.0.113.9\u00a0"),
     "with an encoded title": get(query=urlencode(NAMED | {"tit": "お問い合わせ & more+"})),
     "that says to keep the connection": get(more="Connection: keep-alive"),
     "posted": post(ONE),
@@ -161,6 +162,25 @@ def test_a_beacon_whose_page_has_gone_is_stored(make_arms: Callable[..., Arms]) 
     loop.close()
 
 
+def test_a_client_that_reads_nothing_gets_no_more_answers_until_it_does(make_arms: Callable[..., Arms]) -> None:
+    arms, loop = make_arms(rates=Rates(per_second=1, burst=1)), Loop()
+    connection, transport = connected(loop, app_of(arms))
+    turn(loop)
+
+    connection.pause_writing()
+    for _ in range(3):  # the first is stored, all others would be too many
+        loop.call_soon(connection.data_received, get())
+        turn(loop)
+    first = transport.written.count(b"HTTP/1.1 ")
+    connection.resume_writing()
+    turn(loop)
+
+    assert first == 1
+    assert transport.written.count(b"HTTP/1.1 ") == 1
+    assert transport.is_closed  # it had sent more before it had the answer
+    loop.close()
+
+
 def test_a_worker_that_stops_closes_after_the_answer(make_arms: Callable[..., Arms]) -> None:
     arms, loop = make_arms(), Loop()
     connection, transport = connected(loop, app_of(arms))
@@ -223,6 +243,8 @@ def test_a_surprise_in_the_lane_is_told_and_left_to_the_framework(
         ("", post(" " * 20_000 + ONE)),
         ("", post(ONE, "/pirate/estimate")),
         ("", post(ONE, more="Expect: 100-continue")),
+        ("", get(more=f"Content-Length: {2**64 + len(ONE.encode())}", method="POST") + ONE.encode()),
+        ("", post("{}", "/swallow/bizocean", "X: y")),
         (ENFORCED, get()),
         (NOWHERE, get()),
     ],

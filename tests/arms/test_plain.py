@@ -19,12 +19,39 @@ from tests.arms.serving import GOOD
 
 NOW_US = 1_795_000_000_123_456
 CID = "0123456789abcdef0123456789ABCDEF"
+ODD = """shapes:
+  odd:
+    fields:
+      dt: {from: clock, type: TIMESTAMP, mode: REQUIRED}
+      sid: {from: query, rule: {type: string, required: true}}
+      nick: {from: form, rule: {type: string}}
+      cur: {from: query, rule: {type: string, default: JPY}}
+      amt: {from: query, normal: [integer], rule: {type: integer, min: 1, max: 9}, type: INT64}
+      few: {from: query, normal: [integer], rule: {type: integer, max: 1e1}, type: INT64}
+      low: {from: query, normal: [lower, {cut: 3}], rule: {type: string}}
+      bool: {from: query, normal: [boolean], rule: {type: boolean}, type: BOOL}
+      ua: {from: "header:User-Agent", rule: {type: string, default: "Mobile"}}
+      dev: {from: "device:ua", rule: {type: string, empty: true}}
+      rad: {from: address, rule: {type: string}}
+  doubt:
+    fields:
+      dt: {from: clock, type: TIMESTAMP, mode: REQUIRED}
+      cur: {from: query, rule: {type: string, default: JPY, dependencies: amt}}
+      amt: {from: query, rule: {type: string}}
+"""
 NEWS = "{method: swallow, shape: access, privacy: {policy: anonymous, consent: ok, mask: [mail]}}"
 SITES = sites.parse(
     sample(
-        bizocean=f"{{method: swallow, shape: access, unknown: others}}\n  news: {NEWS}",
+        bizocean="\n  ".join(
+            [
+                "{method: swallow, shape: access, unknown: others}",
+                f"news: {NEWS}",
+                "odd: {method: swallow, shape: odd}",
+                "doubt: {method: swallow, shape: doubt}",
+            ]
+        ),
         skj="{method: swallow, shape: access, privacy: {policy: drop}, table: {form: daily}}",
-    )
+    ).replace("shapes:\n", ODD, 1)
 )
 
 
@@ -33,7 +60,7 @@ def device(agent: str) -> str:
     return "mobile" if "Mobile" in agent else "pc" if agent else ""
 
 
-INTAKES = {name: Intake(SITES[name], device) for name in ("bizocean", "news", "skj", "mailaction")}
+INTAKES = {name: Intake(SITES[name], device) for name in ("bizocean", "news", "skj", "mailaction", "odd")}
 PLAIN = {name: Plain(SITES[name], intake.checks, device) for name, intake in INTAKES.items()}
 
 texts = st.one_of(
@@ -46,7 +73,30 @@ texts = st.one_of(
     ),
 )
 names = st.sampled_from(
-    [*GOOD, "uid", "tit", "ref", "jsn", "enc", "scr", "vie", "ok", "gpc", "dnt", "other", "debug", "cid", "re", ""]
+    [
+        *GOOD,
+        "uid",
+        "tit",
+        "ref",
+        "jsn",
+        "enc",
+        "scr",
+        "vie",
+        "ok",
+        "gpc",
+        "dnt",
+        "other",
+        "debug",
+        "cid",
+        "re",
+        "",
+        "nick",
+        "cur",
+        "amt",
+        "few",
+        "low",
+        "bool",
+    ]
 )
 written = st.one_of(texts, texts.map(lambda text: quote_plus(text, errors="replace")))
 pairs = st.lists(st.tuples(names, written), max_size=6)
@@ -107,6 +157,10 @@ def test_what_is_plain_in_a_batch_is_what_the_intake_takes(site: str) -> None:
     @example(True, {"jsn": {}, "tit": []}, {}, "1.2.3.4")
     @example(True, {"jsn": {}, "uid": ""}, {}, "1.2.3.4")
     @example(True, {"tit": {"a": 1}}, {}, "1.2.3.4")
+    @example(True, {"low": {}}, {}, "1.2.3.4")
+    @example(True, {"bool": {}}, {}, "1.2.3.4")
+    @example(True, {"amt": "5", "nick": "Ann", "bool": "1"}, {}, "1.2.3.4")
+    @example(True, {"few": "5"}, {}, "1.2.3.4")
     @example(True, {"cid": [CID]}, {}, "1.2.3.4")
     @example(True, {"oid": "3"}, {}, "1.2.3.4")
     def agree(good: bool, more: dict[str, object], given: dict[bytes, bytes], address: str) -> None:
@@ -128,6 +182,13 @@ def test_what_is_plain_in_a_batch_is_what_the_intake_takes(site: str) -> None:
 
     agree()
     assert seen == {True, False}
+
+
+def test_a_default_that_only_cerberus_can_judge_is_left_to_it() -> None:
+    intake = Intake(SITES["doubt"], device)
+
+    assert Plain(SITES["doubt"], intake.checks, device).take({"amt": "1"}, {}, "1.2.3.4", NOW_US) is None
+    assert not isinstance(intake.take(sent(b"url=x", {}, "1.2.3.4")), Accepted)
 
 
 def test_a_good_beacon_is_plain_and_only_one_that_asks_for_more_is_not() -> None:
