@@ -21,6 +21,9 @@ STEP_TYPES = {"integer": "INT64", "number": "FLOAT64", "boolean": "BOOL"}
 DEFAULTS: dict[str, tuple[type, ...]] = {"INT64": (int,), "FLOAT64": (int, float), "BOOL": (bool,)}
 # Rules that would change a record's shape behind the columns' back.
 RESHAPING = ("rename", "rename_handler", "default_setter", "purge_unknown", "coerce", "nullable")
+OF_NUMBERS = frozenset(("min", "max"))
+OF_TEXTS = frozenset(("minlength", "maxlength", "regex"))
+NUMBERS = ("integer", "float", "number", "boolean")
 SAMPLE = Path(__file__).with_name("sample_sites.yaml")
 
 
@@ -318,7 +321,20 @@ class _Reader(declared.Reader):
                 self.wrong(
                     place, f"rule: {key} would change the record behind its column: use normal, required, default"
                 )
+        self.check_effect(rule, place)
         return rule
+
+    def check_effect(self, rule: Mapping[str, Any], place: str) -> None:
+        """Cerberus takes limits that limit nothing: those of texts for numbers, and the other way round."""
+        kind = rule.get("type")
+        for key in OF_NUMBERS & rule.keys():
+            if not isinstance(rule[key], int | float) or isinstance(rule[key], bool):
+                self.wrong(place, f"rule: {key}: {rule[key]!r} is no number (1e6 is a text in YAML: write 1000000)")
+            elif kind == "string":
+                self.wrong(place, f"rule: {key} says nothing of a string: use {key}length")
+        if kind in NUMBERS:
+            for key in OF_TEXTS & rule.keys():
+                self.wrong(place, f"rule: {key} says nothing of a value of type {kind}: use min and max")
 
     def check_default(self, field: Field, place: str) -> None:
         """A default goes to its column as it stands, so it must be a value of the column's type."""

@@ -27,7 +27,7 @@ ODD = """shapes:
       nick: {from: form, rule: {type: string}}
       cur: {from: query, rule: {type: string, default: JPY}}
       amt: {from: query, normal: [integer], rule: {type: integer, min: 1, max: 9}, type: INT64}
-      few: {from: query, normal: [integer], rule: {type: integer, max: 1e1}, type: INT64}
+      few: {from: query, normal: [integer], rule: {type: integer, max: 10}, type: INT64}
       low: {from: query, normal: [lower, {cut: 3}], rule: {type: string}}
       bool: {from: query, normal: [boolean], rule: {type: boolean}, type: BOOL}
       ua: {from: "header:User-Agent", rule: {type: string, default: "Mobile"}}
