@@ -133,7 +133,7 @@ FIELD_MISTAKES = {
     "{from: query, rule: {anything: 1}}": "rule: Cerberus does not take it:",
     "{from: query, rule: {type: string, max: 50}}": "rule: max says nothing of a string: use maxlength",
     "{from: query, rule: {max: 1e6}}": "rule: max: '1e6' is no number",
-    "{from: query, type: INT64, normal: [integer], rule: {type: integer, maxlength: 3}}": "rule: maxlength says nothing",
+    "{from: query, rule: {type: integer, maxlength: 3}}": "rule: maxlength says nothing of a value of type integer",
     "{from: query, rule: {nullable: true}}": "rule: nullable would change the record behind its column",
     "{from: query, rule: {rename: two}}": "rule: rename would change the record behind its column",
     "{from: query, rule: {default: 5}}": "rule: default 5 is no STRING",
