@@ -4,11 +4,13 @@
 """
 
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
@@ -17,6 +19,7 @@ from oceanus import settings
 from oceanus.errors import MisconfiguredError
 
 REDIS_AT_LEAST = (7, 0)
+PORTS = range(20_000, 32_768)
 _EXTENSIONS = ("icu", "ducklake", "spatial")
 
 
@@ -38,10 +41,15 @@ class Command:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port of loopback that nothing listens on; raises OSError where there is none.
+
+    Of those below the ones that the system gives to outgoing connections, which could take it before it is used.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port of 127.0.0.1 between {PORTS[0]} and {PORTS[-1]} is free")
 
 
 def find_redis() -> RedisServer:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oceanus.rules import MAKES, STEPS, RuleValidator, is_address, step
-from oceanus.sites import TYPES
+from oceanus.schema import TYPES
 
 
 def accepts(rule: dict, value: object) -> bool:
