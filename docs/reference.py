@@ -67,6 +67,16 @@ SETTINGS = """
 ## Environment variables
 
 A variable that is empty counts as not set. What you set for `oceanus up`, it hands on to the processes that it starts.
+
+| where it runs | where a variable is put | for instance |
+|---|---|---|
+| in a checkout | the shell of `make up` | `RATE_PER_ADDRESS=20 make up` |
+| [one machine](one-machine.md#settings) | `/etc/oceanus/oceanus.env`, secrets `secrets.env` beside it; then a restart \
+| `RATE_PER_ADDRESS=20` |
+| [Kubernetes](gke.md#change) | `target.env` of the overlay has project, dataset and name; all else is a patch of \
+its `kustomization.yaml`, as `TRUSTED_PROXIES` is there; secrets are in [Secrets](gke.md#secrets); \
+then `oceanus k8s deploy` | \
+`env: [{name: RATE_PER_ADDRESS, value: "20"}]` |
 """
 SITES = """
 ## sites.yaml

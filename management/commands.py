@@ -213,7 +213,8 @@ def audit_command(
     Exits 1 where one is missing or doubled, something could not be judged, a removed site has records, or an alarm
     stands. Compares what Redis has counted, by minute and digest, with what BigQuery holds, and writes its verdicts to
     the table `audit`. Minutes of which something is in flight are open, and judged the next time. What is in arms'
-    journal is not counted yet: it is named, and no difference.
+    journal is not counted yet: it is named, and no difference. Accepted beacons that could not become rows are
+    counted apart, as `failed`: they stand in the failed table. What arms rejected was never accepted, nor is counted.
 
     An alarm is what no count can show: a Redis that is new, or that has forgotten what it had acknowledged. Before
     --acknowledge, find out why. Was Redis emptied, replaced, or started on another disk or an older copy? Is its real

@@ -39,6 +39,12 @@ def get(url: str, headers: Mapping[str, str] | None = None) -> Answer:
             at = onward
 
 
+def head(url: str) -> Answer:
+    """Return what an address answers to a HEAD, of which arms stores nothing; redirects are not followed."""
+    with _client({}) as client:
+        return _one(client, "HEAD", url, time.monotonic() + SECONDS)
+
+
 def send(beacon: Trial, url: str) -> Answer:
     """Send a test beacon to an address, and return what it is answered; redirects are not followed."""
     fields: dict[str, Any] = {"params": beacon.parameters} if beacon.method == "GET" else {"data": beacon.parameters}

@@ -344,11 +344,19 @@ def of_beacon(answer: Answer, page: str) -> Finding:
     remedies = {
         400: "the site's shape asks for more than a test beacon has: see `oceanus failed list`",
         403: f"add {origin(page)} to the site's origins in sites.yaml",
-        404: "sites.yaml of arms there declares no such site, or of another method; or this is not arms",
+        404: "is the site spelt right in the tag? arms there declares no such site of this method, or is not arms",
         429: "the site has its daily_cap, or this address sends too fast: try again later",
         503: "neither Redis nor the journal takes it: `oceanus doctor`",
     }
     return _wrong("beacon", sentence, remedies.get(status, "is that arms? What stands in front of it answers instead"))
+
+
+def of_undeclared(answer: Answer, page: str, site: str, file: str) -> Finding:
+    """Judge what the endpoint answers to a HEAD, of a site that `file`, the sites.yaml of here, does not declare."""
+    if answer.trouble or answer.status == 404:
+        return of_beacon(answer, page)
+    sentence = f"{file} declares no site {site or 'of method swallow'}: what it takes is not known here"
+    return unseen("beacon", sentence, "set SITES_FILE to the file of that arms, and ask again")
 
 
 def of_arrival(site: str, place: str, seconds: float) -> Finding:

@@ -114,8 +114,7 @@ class _Verification:
     def _beacons(self, name: str, address: str, page: str) -> Iterator[Finding]:
         site = self._declared.get(name) if name else self._declared.first("swallow")
         if site is None:
-            sentence = f"{self._file} declares no site {name or 'of method swallow'}: what it takes is not known here"
-            yield verify.unseen("beacon", sentence, "set SITES_FILE to the file of that arms, and ask again")
+            yield verify.of_undeclared(fetching.head(address), page, name, self._file)
             return
         ours = _Ours.reached(self._environ, self._declared, site)
         last = ours.last() if isinstance(ours, _Ours) else ours

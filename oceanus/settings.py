@@ -419,7 +419,9 @@ class UpSettings:
 
     console: bool = var("CONSOLE", "1", switch, "0: run no console")
     console_port: int = var("CONSOLE_PORT", "0", port, "port of the console; 0: a free one")
-    port: int = var("PORT", "8080", port, "port of arms")
+    port: int = var(
+        "PORT", "8080", port, "port of arms; on one machine systemd's socket unit fixes 8080 (docs/one-machine.md)"
+    )
     data_dir: str = var("DATA_DIR", ".oceanus", required, "where everything that must last is kept")
     targets_file: str = var(
         "TARGETS_FILE", "", text, "where /metrics are, for Prometheus' file_sd; empty: prometheus.json in DATA_DIR"

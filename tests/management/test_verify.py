@@ -191,6 +191,19 @@ def test_what_the_endpoint_answers_has_its_remedy(status: int, error: str, state
     assert (finding.state, error in finding.sentence, remedy in finding.remedy) == (state, True, True)
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (Answer(url=f"{ARMS}/swallow/shpo", status=404), WRONG),
+        (Answer(url=f"{ARMS}/swallow/shpo", trouble="no answer: refused"), WRONG),
+        (Answer(url=f"{ARMS}/swallow/shop", status=200), WARNING),
+        (Answer(url=f"{ARMS}/swallow/shop", status=405), WARNING),
+    ],
+)
+def test_a_site_that_only_arms_can_know_is_wrong_where_arms_does_not(answer: Answer, state: str) -> None:
+    assert verify.of_undeclared(answer, PAGE, "shpo", "sites.yaml").state == state
+
+
 def test_where_a_beacon_is_and_how_old_the_last_one() -> None:
     places = [verify.of_arrival("shop", place, 10.0).state for place in ("row", "waits", "unknown")]
     ages = [verify.of_last("shop", seconds).state for seconds in (3.0, 90_000.0, None)]

@@ -98,7 +98,10 @@ def test_a_page_is_followed_until_its_beacon_is_a_row(
         again = verified(moved)
         policy = verified(blocked, "--no-beacon")
         manager = verified(managed, "--site", "shop", "--url", machine.url)
-        foreign, wrong = verified(strange), verified(changed, "--no-beacon")
+        wrong = verified(changed, "--no-beacon")
+        misspelt = verified(strange, "--no-beacon")
+        monkeypatch.setenv("SITES_FILE", str(sites.SAMPLE))
+        foreign = verified(page)
     finally:
         machine.close()
 
@@ -114,6 +117,8 @@ def test_a_page_is_followed_until_its_beacon_is_a_row(
         0, {"page": ["ok"], "tag": ["warning"], "policy": ["ok"], "beacon": ["ok"], "arrival": ["ok"], "last": ["ok"]},
     )  # fmt: skip
     assert (foreign[0], foreign[1]["beacon"]) == (0, ["warning"])
+    assert (misspelt[0], misspelt[1]["beacon"]) == (1, ["wrong"])
+    assert f"{machine.url}/swallow/nobody answers 404" in misspelt[2].stdout
     assert (wrong[0], wrong[1]["script"]) == (1, ["wrong"])
     assert machine.landed() == ["test"] * 3
 
