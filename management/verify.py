@@ -17,6 +17,7 @@ from management import csp
 from management.csp import Policy, Wanted
 from management.doctor import OK, WARNING, WRONG, Finding
 from management.wording import DAY, age
+from oceanus.sites import Site
 
 # The scripts of arms that a page loads, and what each is; a fingerprint may stand in the name.
 _SCRIPT = re.compile(r"(okeanides(?:\.full)?|pirate|conversion)(?:\.([0-9a-f]{16}))?\.js")
@@ -32,6 +33,10 @@ _MANAGERS = {
     "cdn.segment.com": "Segment",
     "matomo.js": "Matomo Tag Manager",
 }
+# What our tracker sends of every page (tracker/src/tracker.ts); a referrer, a visitor's id or `jsn` not all have.
+OF_EVERY_PAGE = frozenset(
+    ("oid", "evt", "tit", "url", "enc", "scr", "vie", "pid", "lang", "tz", "ver", "sid", "late", "cid")
+)
 # What stands in these is text to a browser, or not in the page.
 _INERT = {"textarea", "title", "template", "iframe", "noembed", "xmp"}
 # Of a script that browsers run.
@@ -349,6 +354,21 @@ def of_beacon(answer: Answer, page: str) -> Finding:
         503: "neither Redis nor the journal takes it: `oceanus doctor`",
     }
     return _wrong("beacon", sentence, remedies.get(status, "is that arms? What stands in front of it answers instead"))
+
+
+def of_page_view(site: Site) -> Iterator[Finding]:
+    """Judge whether a site takes what our tracker sends of every page; a test beacon has all that it asks for."""
+    lacking = [
+        field.name
+        for field in site.fields
+        if field.source in ("query", "form")
+        and field.rule.get("required")
+        and "default" not in field.rule
+        and field.name not in OF_EVERY_PAGE
+    ]
+    if lacking and site.method == "swallow":
+        sentence = f"{site.name} requires {', '.join(lacking)}, which a page view of our tracker does not bring"
+        yield _wrong("fields", sentence, "give it a default in the site's shape, or do not require it")
 
 
 def of_undeclared(answer: Answer, page: str, site: str, file: str) -> Finding:

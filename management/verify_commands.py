@@ -116,6 +116,7 @@ class _Verification:
         if site is None:
             yield verify.of_undeclared(fetching.head(address), page, name, self._file)
             return
+        yield from verify.of_page_view(site)
         ours = _Ours.reached(self._environ, self._declared, site)
         last = ours.last() if isinstance(ours, _Ours) else ours
         if self._sends:

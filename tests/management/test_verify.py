@@ -12,6 +12,7 @@ from management import verify
 from management.csp import policies
 from management.doctor import OK, WARNING, WRONG
 from management.verify import Answer, Seen, Tag, look
+from oceanus import sites
 
 PAGE = "https://www.shop.example/cart"
 ARMS = "https://log.shop.example"
@@ -202,6 +203,22 @@ def test_what_the_endpoint_answers_has_its_remedy(status: int, error: str, state
 )
 def test_a_site_that_only_arms_can_know_is_wrong_where_arms_does_not(answer: Answer, state: str) -> None:
     assert verify.of_undeclared(answer, PAGE, "shpo", "sites.yaml").state == state
+
+
+def test_a_field_that_no_page_view_brings_is_named() -> None:
+    shape = """shapes: {own: {fields: {dt: {from: clock, type: TIMESTAMP, mode: REQUIRED},
+      page: {from: query, rule: {type: string, required: true}},
+      url: {from: query, rule: {type: string, required: true}},
+      cur: {from: query, rule: {type: string, required: true, default: JPY}}}}}
+sites: {shop: {method: swallow, shape: own}, ours: {method: pierce, shape: own}}"""
+    declared = sites.parse(shape)
+
+    [found] = verify.of_page_view(declared["shop"])
+
+    assert (found.about, found.state) == ("fields", WRONG)
+    assert "requires page, which" in found.sentence
+    assert list(verify.of_page_view(declared["ours"])) == []
+    assert [list(verify.of_page_view(site)) for site in sites.load(str(sites.SAMPLE)).values()] == [[]] * 10
 
 
 def test_where_a_beacon_is_and_how_old_the_last_one() -> None:
