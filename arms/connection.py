@@ -116,7 +116,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
         parser = self._callback_parser
         try:
             return self._lane.judge(parser.path, parser.asgi_headers, self._peer, body)
-        except Exception:
+        except Exception:  # in a callback of the parser it would break the connection off
             log.exception("a beacon was not judged in the lane; the framework will")
             return None
 

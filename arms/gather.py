@@ -139,8 +139,8 @@ def _tell(group: list[Waiting], refusal: str | None) -> None:
     for one in group:
         try:
             one.told(refusal)
-        except Exception:
-            log.exception("an answer was not given")  # the others' are
+        except Exception:  # the others are to hear, too
+            log.exception("an answer was not given")
     try:
         _count([one for one in group if one.source != "failed"], refusal)
     except Exception:  # or they would be told again

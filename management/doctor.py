@@ -85,57 +85,57 @@ def redis(facts: RedisFacts, must: Mapping[str, str], at_least: tuple[int, ...])
 def _version(facts: RedisFacts, at_least: tuple[int, ...]) -> Iterator[Finding]:
     if tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2]) < at_least:
         oldest = ".".join(map(str, at_least))
-        yield _wrong("Redis", f"is of version {facts.version}", f"use {oldest} or a later one, such as redis_pd")
+        yield wrong("Redis", f"is of version {facts.version}", f"use {oldest} or a later one, such as redis_pd")
 
 
 def closed(refusal: str) -> Finding:
     """Return what is to be said of a Redis that answers this user, and tells him nothing of itself."""
     sentence = f"answers, but does not tell this user whether it keeps what it acknowledges: {refusal}"
-    return _warning("Redis", sentence, "ask once more with REDIS_USER=management (docs/redis.md)")
+    return warning("Redis", sentence, "ask once more with REDIS_USER=management (docs/redis.md)")
 
 
 def _keeps(facts: RedisFacts, must: Mapping[str, str]) -> Iterator[Finding]:
     if facts.role != "master":
-        yield _wrong("Redis", f"is a {facts.role}, which takes no writes", "set REDIS_PD_SERVICE_HOST to its master")
+        yield wrong("Redis", f"is a {facts.role}, which takes no writes", "set REDIS_PD_SERVICE_HOST to its master")
     if facts.write_status != "ok":
-        yield _wrong("Redis", "its last write to the append-only file failed", "look at its disk: is it full?")
+        yield wrong("Redis", "its last write to the append-only file failed", "look at its disk: is it full?")
     if facts.config is None:
         sentence = f"does not say whether it keeps what it acknowledges ({facts.refusal}): arms will not push to it"
         remedy = "allow CONFIG GET to this user; a managed Redis without appendfsync always voids the guarantee"
-        yield _wrong("Redis", sentence, remedy)
+        yield wrong("Redis", sentence, remedy)
         return
-    wrong = [name for name in must if facts.config.get(name) != must[name]]
-    for name in wrong:
+    others = [name for name in must if facts.config.get(name) != must[name]]
+    for name in others:
         there = f"{name} is {facts.config.get(name, 'unknown')}, must be {must[name]}"
         remedy = f"{name} {must[name]} in its redis.conf (see redis_pd/redis.conf)"
-        yield _wrong("Redis", f"{there}: what it acknowledges could be lost, the guarantee is void", remedy)
-    if not wrong:
-        yield _ok("Redis", f"{facts.version} keeps what it acknowledges (appendfsync always, noeviction)")
+        yield wrong("Redis", f"{there}: what it acknowledges could be lost, the guarantee is void", remedy)
+    if not others:
+        yield ok("Redis", f"{facts.version} keeps what it acknowledges (appendfsync always, noeviction)")
 
 
 def _room(facts: RedisFacts) -> Iterator[Finding]:
     if not facts.maxmemory:
         remedy = "set maxmemory, so that pushes go to the journals instead (sizing: docs/guarantee.md)"
-        yield _warning("Redis", "has no maxmemory: a backlog can take all memory of its machine", remedy)
+        yield warning("Redis", "has no maxmemory: a backlog can take all memory of its machine", remedy)
         return
     needed = 2 * facts.maxmemory + 256 * MEBI
     if facts.machine_bytes < needed:
         sentence = f"maxmemory is {facts.maxmemory // MEBI} MB on {facts.machine_bytes // MEBI} MB: the rewrite forks"
-        yield _warning("Redis", sentence, f"give it {needed // MEBI} MB, twice maxmemory and 256 MB")
+        yield warning("Redis", sentence, f"give it {needed // MEBI} MB, twice maxmemory and 256 MB")
     percent = 100 * facts.used_bytes // facts.maxmemory
     if percent >= 80:
         remedy = "see oceanus status: what does not drain? More maxmemory, or another r2bq"
-        yield _warning("Redis", f"{percent} % of its maxmemory is used; when it is full, the journals fill", remedy)
+        yield warning("Redis", f"{percent} % of its maxmemory is used; when it is full, the journals fill", remedy)
     else:
-        yield _ok("Redis", f"{percent} % of {facts.maxmemory // MEBI} MB is used")
+        yield ok("Redis", f"{percent} % of {facts.maxmemory // MEBI} MB is used")
 
 
 def _clock(ahead_seconds: float) -> Finding:
     if abs(ahead_seconds) <= CLOCK_SECONDS:
-        return _ok("clock", f"agrees with that of Redis ({abs(ahead_seconds) * 1000:.0f} ms)")
+        return ok("clock", f"agrees with that of Redis ({abs(ahead_seconds) * 1000:.0f} ms)")
     side = "behind" if ahead_seconds > 0 else "ahead of"
     sentence = f"is {age(abs(ahead_seconds))} {side} that of Redis: the times of records are wrong by as much"
-    return _warning("clock", sentence, "set both by NTP, such as chrony")
+    return warning("clock", sentence, "set both by NTP, such as chrony")
 
 
 def needed(processes: Iterable[str], sites: Iterable[Site]) -> set[str]:
@@ -151,12 +151,12 @@ def permissions(wanted: set[str], on_project: set[str], on_tables: set[str] | No
     if on_tables is not None:
         left -= on_tables
     surely = sorted(left & set(PROJECT_ONLY)) if on_tables is None else sorted(left)
-    found = [_wrong("permissions", f"{one} is not given", _grant(one)) for one in surely]
+    found = [wrong("permissions", f"{one} is not given", _grant(one)) for one in surely]
     unknown = sorted(left - set(surely))
     if unknown:
         sentence = f"{', '.join(unknown)}: not given on the project; on the dataset that shows when its tables stand"
-        found.append(_warning("permissions", sentence, "give them on the dataset, and ask again (see docs/gke.md)"))
-    return found or [_ok("permissions", f"all {len(wanted)} are given")]
+        found.append(warning("permissions", sentence, "give them on the dataset, and ask again (see docs/gke.md)"))
+    return found or [ok("permissions", f"all {len(wanted)} are given")]
 
 
 def _grant(permission: str) -> str:
@@ -169,16 +169,16 @@ def tables(plans: Iterable[Plan]) -> list[Finding]:
     every = list(plans)
     actions = [action for plan in every for action in plan.actions]
     found = [
-        _warning("tables", refusal, "what sites.yaml declares and what stands differ: change one of them")
+        warning("tables", refusal, "what sites.yaml declares and what stands differ: change one of them")
         for plan in every
         for refusal in plan.refusals
     ]
     made = [action for action in actions if isinstance(action, CreateDataset | CreateTable)]
     changes = [action for action in actions if action not in made]
     if made:
-        found.append(_ok("tables", f"table_manager will make {len(made)} of {len(every)} datasets and tables"))
-    found += [_ok("tables", f"table_manager will {change}") for change in changes]
-    return found or [_ok("tables", f"all {len(every)} datasets and tables stand as declared")]
+        found.append(ok("tables", f"table_manager will make {len(made)} of {len(every)} datasets and tables"))
+    found += [ok("tables", f"table_manager will {change}") for change in changes]
+    return found or [ok("tables", f"all {len(every)} datasets and tables stand as declared")]
 
 
 def connections(sites: Sequence[Site], location: str) -> Finding:
@@ -187,23 +187,23 @@ def connections(sites: Sequence[Site], location: str) -> Finding:
     processes = most // (len(sites) + 1)
     sentence = f"{counted(len(sites), 'site')}: {counted(processes, 'r2bq')} at once stay within {most:,} connections"
     if processes < 3:
-        return _warning("quotas", sentence, "ask Google for more (cloud.google.com/bigquery/quotas#write-api-limits)")
-    return _ok("quotas", f"{sentence} of the Storage Write API")
+        return warning("quotas", sentence, "ask Google for more (cloud.google.com/bigquery/quotas#write-api-limits)")
+    return ok("quotas", f"{sentence} of the Storage Write API")
 
 
 def journal(folder: Folder | None, most_bytes: int) -> list[Finding]:
     """Judge the folder of arms' journal; None where none is set."""
     if folder is None:
         sentence = "there is none: while Redis is away beacons are answered 503"
-        return [_warning("journal", sentence, "set JOURNAL_DIR to a folder on a disk that lasts")]
+        return [warning("journal", sentence, "set JOURNAL_DIR to a folder on a disk that lasts")]
     if folder.trouble:
         remedy = "give it to the user that arms runs as"
-        return [_wrong("journal", f"JOURNAL_DIR={folder.path}: {folder.trouble}", remedy)]
+        return [wrong("journal", f"JOURNAL_DIR={folder.path}: {folder.trouble}", remedy)]
     free = f"{folder.free_bytes // MEBI:,} MB are free for up to {most_bytes // MEBI:,} MB"
     if folder.free_bytes < most_bytes:
         remedy = "a larger disk, or less in JOURNAL_MAX_BYTES"
-        return [_warning("journal", f"JOURNAL_DIR={folder.path}: only {free}", remedy)]
-    return [_ok("journal", f"JOURNAL_DIR={folder.path}: {free}")]
+        return [warning("journal", f"JOURNAL_DIR={folder.path}: only {free}", remedy)]
+    return [ok("journal", f"JOURNAL_DIR={folder.path}: {free}")]
 
 
 def is_well(findings: Iterable[Finding]) -> bool:
@@ -219,13 +219,16 @@ def lines(findings: Iterable[Finding]) -> Iterator[str]:
             yield f"{'':7}  -> {one.remedy}"
 
 
-def _ok(about: str, sentence: str) -> Finding:
+def ok(about: str, sentence: str) -> Finding:
+    """Return that something is as it should be."""
     return Finding(about=about, state=OK, sentence=sentence)
 
 
-def _warning(about: str, sentence: str, remedy: str) -> Finding:
+def warning(about: str, sentence: str, remedy: str) -> Finding:
+    """Return what may be meant so, and what to do if it is not."""
     return Finding(about=about, state=WARNING, sentence=sentence, remedy=remedy)
 
 
-def _wrong(about: str, sentence: str, remedy: str) -> Finding:
+def wrong(about: str, sentence: str, remedy: str) -> Finding:
+    """Return what is wrong, and its remedy."""
     return Finding(about=about, state=WRONG, sentence=sentence, remedy=remedy)

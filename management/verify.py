@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from arms.fingerprints import fingerprint
 from management import csp
 from management.csp import Policy, Wanted
-from management.doctor import OK, WARNING, WRONG, Finding
+from management.doctor import Finding, ok, warning, wrong
 from management.wording import DAY, age
 from oceanus.sites import Site
 
@@ -211,37 +211,35 @@ def of_page(answer: Answer) -> list[Finding]:
     """Judge whether there is a page at all."""
     redirected = "".join(f"{hop} -> " for hop in answer.hops)
     if answer.trouble:
-        return [_wrong("page", f"{redirected}{answer.url}: {answer.trouble}", "is the address right, and public?")]
+        return [wrong("page", f"{redirected}{answer.url}: {answer.trouble}", "is the address right, and public?")]
     if answer.status != 200:
         remedy = "give the address of a page that visitors see; one behind a login cannot be asked for from here"
-        return [_wrong("page", f"{redirected}{answer.url} answers {answer.status}", remedy)]
-    found = [_ok("page", f"{redirected}{answer.url} answers 200")]
+        return [wrong("page", f"{redirected}{answer.url} answers {answer.status}", remedy)]
+    found = [ok("page", f"{redirected}{answer.url} answers 200")]
     if "html" not in answer.headers.get("content-type", "html"):
-        found.append(_warning("page", f"is {answer.headers['content-type']}", "give the address of a page of HTML"))
+        found.append(warning("page", f"is {answer.headers['content-type']}", "give the address of a page of HTML"))
     if answer.is_cut:
-        found.append(
-            _warning("page", f"only its first {len(answer.body):,} bytes were read", "put the tag into <head>")
-        )
+        found.append(warning("page", f"only its first {len(answer.body):,} bytes were read", "put the tag into <head>"))
     return found
 
 
 def of_tags(seen: Seen, site: str) -> list[Finding]:
     """Judge which tags there are; `site`: the one that somebody named, for a page that says nothing."""
-    found = [_ok("tag", _tag_sentence(tag, seen)) for tag in seen.tags]
+    found = [ok("tag", _tag_sentence(tag, seen)) for tag in seen.tags]
     if not found:
         found = [_no_tag(seen, site)]
     if sum(tag.kind == "okeanides" for tag in seen.tags) > 1:
-        found.append(_warning("tag", "okeanides is there more than once: the second does nothing", "take one out"))
+        found.append(warning("tag", "okeanides is there more than once: the second does nothing", "take one out"))
     for tag in seen.tags:
         kind = tag.attributes.get("type", "").strip().lower()
         if tag.script and kind not in _TYPES:
             sentence = (
                 f'type="{kind}": browsers load it only when something, such as a consent manager, has changed that'
             )
-            found.append(_warning("tag", sentence, "open the page in a browser, and agree"))
+            found.append(warning("tag", sentence, "open the page in a browser, and agree"))
         if tag.attributes.get("data-consent") in ("wait", "denied"):
             sentence = f"data-consent is {tag.attributes['data-consent']}: nothing is sent before oceanus.consent"
-            found.append(_ok("consent", f"{sentence}, which cannot be seen from here"))
+            found.append(ok("consent", f"{sentence}, which cannot be seen from here"))
     return found
 
 
@@ -261,28 +259,28 @@ def _tag_sentence(tag: Tag, seen: Seen) -> str:
 def _no_tag(seen: Seen, site: str) -> Finding:
     unseen = "; whether it does cannot be seen in the HTML: look for its requests in a browser (Network, swallow)"
     if seen.built:
-        return _warning("tag", f"a script in the page builds it{unseen}", "give --site and --url to try the rest")
+        return warning("tag", f"a script in the page builds it{unseen}", "give --site and --url to try the rest")
     if seen.managers:
         remedy = "give --site and --url to try the rest, or put the tag of `oceanus snippet` into the page itself"
-        return _warning("tag", f"not in the HTML; {', '.join(seen.managers)} may load it{unseen}", remedy)
+        return warning("tag", f"not in the HTML; {', '.join(seen.managers)} may load it{unseen}", remedy)
     if seen.commented:
-        return _wrong("tag", "it stands within a comment: no browser loads it", "take the comment away")
+        return wrong("tag", "it stands within a comment: no browser loads it", "take the comment away")
     sentence = "not in the HTML (a script that builds it would not be seen)"
-    return _wrong("tag", sentence, f"put the text of `oceanus snippet --site {site or 'NAME'}` into the page's <head>")
+    return wrong("tag", sentence, f"put the text of `oceanus snippet --site {site or 'NAME'}` into the page's <head>")
 
 
 def of_script(tag: Tag, page: str, answer: Answer, known: Iterable[bytes]) -> list[Finding]:
     """Judge whether a browser takes the script of a tag on `page`; `known`: the scripts of this release."""
     if urlsplit(page).scheme == "https" and urlsplit(tag.script).scheme == "http":
-        return [_wrong("script", f"{tag.script} is http on a page of https: browsers block it", "serve arms by https")]
+        return [wrong("script", f"{tag.script} is http on a page of https: browsers block it", "serve arms by https")]
     if answer.trouble or answer.status != 200:
         told = answer.trouble or f"answers {answer.status}"
         remedy = "is arms reachable there? After an upgrade, print the tag again: `oceanus snippet`"
-        return [_wrong("script", f"{tag.script}: {told}", remedy)]
+        return [wrong("script", f"{tag.script}: {told}", remedy)]
     kept = any(answer.body == one for one in known)
     release = "is that of this release" if kept else "is of another release than this oceanus"
     found = [*_named(tag, answer.body), *_integrity(tag, page, answer)]
-    return found or [_ok("script", f"loads, {len(answer.body):,} bytes, and {release}")]
+    return found or [ok("script", f"loads, {len(answer.body):,} bytes, and {release}")]
 
 
 def _named(tag: Tag, body: bytes) -> list[Finding]:
@@ -290,7 +288,7 @@ def _named(tag: Tag, body: bytes) -> list[Finding]:
     if match is None or match[1] == fingerprint(body):
         return []
     remedy = "something between here and arms changes it, or it is not arms: look at proxies and CDNs"
-    return [_wrong("script", f"its content is not what its name says ({match[1]})", remedy)]
+    return [wrong("script", f"its content is not what its name says ({match[1]})", remedy)]
 
 
 def _integrity(tag: Tag, page: str, answer: Answer) -> Iterator[Finding]:
@@ -302,30 +300,30 @@ def _integrity(tag: Tag, page: str, answer: Answer) -> Iterator[Finding]:
     digest = base64.b64encode(hashlib.new(strongest, answer.body).digest()).decode()
     if all(told.replace("-", "+").replace("_", "/") != digest for kind, told in hashes if kind == strongest):
         remedy = "print the tag again: `oceanus snippet`"
-        yield _wrong("script", "its content is not that of `integrity`: browsers do not run it", remedy)
+        yield wrong("script", "its content is not that of `integrity`: browsers do not run it", remedy)
     if origin(tag.script) == origin(page):
         return
     if "crossorigin" not in tag.attributes:
-        yield _wrong(
+        yield wrong(
             "script", "`integrity` without `crossorigin`: browsers do not run it", 'add crossorigin="anonymous"'
         )
     elif answer.headers.get("access-control-allow-origin") not in ("*", origin(page)):
         sentence = "it comes without Access-Control-Allow-Origin: browsers do not run it with `integrity`"
-        yield _wrong("script", sentence, "arms sends it: what stands in front of arms must let it through")
+        yield wrong("script", sentence, "arms sends it: what stands in front of arms must let it through")
 
 
 def of_policy(tags: Iterable[Tag], every: list[Policy], page: str) -> list[Finding]:
     """Judge whether the page's Content-Security-Policy lets the tags do their work."""
     if not every:
-        return [_ok("policy", "the page has no Content-Security-Policy")]
+        return [ok("policy", "the page has no Content-Security-Policy")]
     found: dict[str, Finding] = {}
     for tag in tags:
         for name, wanted in _wanted(tag):
             directive = csp.refusing(every, wanted, page)
             if directive:
                 sentence = f"{directive} refuses {wanted.url}"
-                found[sentence] = _wrong("policy", sentence, f"add {origin(wanted.url)} (or the nonce) to {name}")
-    return list(found.values()) or [_ok("policy", "the Content-Security-Policy allows it")]
+                found[sentence] = wrong("policy", sentence, f"add {origin(wanted.url)} (or the nonce) to {name}")
+    return list(found.values()) or [ok("policy", "the Content-Security-Policy allows it")]
 
 
 def _wanted(tag: Tag) -> Iterator[tuple[str, Wanted]]:
@@ -342,9 +340,9 @@ def of_beacon(answer: Answer, page: str) -> Finding:
     """Judge what the endpoint has answered to a test beacon."""
     status, error = answer.status, answer.headers.get("x-oceanus-error", "")
     if answer.trouble:
-        return _wrong("beacon", f"{answer.url}: {answer.trouble}", "is arms reachable there from the internet?")
+        return wrong("beacon", f"{answer.url}: {answer.trouble}", "is arms reachable there from the internet?")
     if 200 <= status < 300 and not error:
-        return _ok("beacon", f"{answer.url} takes one ({status})")
+        return ok("beacon", f"{answer.url} takes one ({status})")
     sentence = f"{answer.url} answers {status}{f': {error}' if error else ''}"
     remedies = {
         400: "the site's shape asks for more than a test beacon has: see `oceanus failed list`",
@@ -353,7 +351,7 @@ def of_beacon(answer: Answer, page: str) -> Finding:
         429: "the site has its daily_cap, or this address sends too fast: try again later",
         503: "neither Redis nor the journal takes it: `oceanus doctor`",
     }
-    return _wrong("beacon", sentence, remedies.get(status, "is that arms? What stands in front of it answers instead"))
+    return wrong("beacon", sentence, remedies.get(status, "is that arms? What stands in front of it answers instead"))
 
 
 def of_page_view(site: Site) -> Iterator[Finding]:
@@ -368,7 +366,7 @@ def of_page_view(site: Site) -> Iterator[Finding]:
     ]
     if lacking and site.method == "swallow":
         sentence = f"{site.name} requires {', '.join(lacking)}, which a page view of our tracker does not bring"
-        yield _wrong("fields", sentence, "give it a default in the site's shape, or do not require it")
+        yield wrong("fields", sentence, "give it a default in the site's shape, or do not require it")
 
 
 def of_undeclared(answer: Answer, page: str, site: str, file: str) -> Finding:
@@ -382,43 +380,31 @@ def of_undeclared(answer: Answer, page: str, site: str, file: str) -> Finding:
 def of_arrival(site: str, place: str, seconds: float) -> Finding:
     """Judge where a test beacon is that was accepted: `row`, `waits` in Redis, or `unknown`, after so many seconds."""
     if place == "row":
-        return _ok("arrival", f"the test beacon is a row of {site}")
+        return ok("arrival", f"the test beacon is a row of {site}")
     if place == "waits":
         sentence = f"the test beacon waits in Redis after {age(seconds)}"
-        return _warning("arrival", sentence, "`oceanus status` says how old the oldest is, `oceanus doctor` why")
+        return warning("arrival", sentence, "`oceanus status` says how old the oldest is, `oceanus doctor` why")
     remedy = "does the page send to the arms of these settings? Else it waits in arms' journal: `oceanus status`"
-    return _wrong("arrival", f"the test beacon is neither in Redis nor in its table after {age(seconds)}", remedy)
+    return wrong("arrival", f"the test beacon is neither in Redis nor in its table after {age(seconds)}", remedy)
 
 
 def of_last(site: str, seconds: float | None) -> Finding:
     """Judge how old the last beacon of a site is; None: none ever came."""
     if seconds is None:
         remedy = "open the page in a browser: if nothing comes, look at its console and Network"
-        return _warning("last", f"{site} has never had a beacon before", remedy)
+        return warning("last", f"{site} has never had a beacon before", remedy)
     if seconds > DAY:
         remedy = "open the page in a browser: does it send? Is it visited at all?"
-        return _warning("last", f"the last beacon of {site} came {age(seconds)} ago", remedy)
-    return _ok("last", f"the last beacon of {site} came {age(seconds)} ago")
+        return warning("last", f"the last beacon of {site} came {age(seconds)} ago", remedy)
+    return ok("last", f"the last beacon of {site} came {age(seconds)} ago")
 
 
 def unseen(about: str, sentence: str, remedy: str) -> Finding:
     """Return what could not be seen from here: no mistake, but not proven."""
-    return _warning(about, sentence, remedy)
+    return warning(about, sentence, remedy)
 
 
 def origin(url: str) -> str:
     """Return the origin of an address, as browsers name it in `Origin`."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _ok(about: str, sentence: str) -> Finding:
-    return Finding(about=about, state=OK, sentence=sentence)
-
-
-def _warning(about: str, sentence: str, remedy: str) -> Finding:
-    return Finding(about=about, state=WARNING, sentence=sentence, remedy=remedy)
-
-
-def _wrong(about: str, sentence: str, remedy: str) -> Finding:
-    return Finding(about=about, state=WRONG, sentence=sentence, remedy=remedy)

@@ -142,7 +142,7 @@ class _Verification:
             seconds = time.monotonic() - began
             if place == "row" or seconds >= self._wait_seconds:
                 return verify.of_arrival(site.name, place, seconds)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)  # Redis and BigQuery can only be asked again
 
 
 class _Ours:

@@ -63,8 +63,9 @@ class Seen:
 def seen(arms: Arms) -> list[bool]:
     """Return what will be whether the lane has taken each request that it was asked for."""
     app = app_of(arms)
-    app.lane = Seen(app.lane)  # type: ignore[assignment] # stands in
-    return app.lane.taken  # type: ignore[attr-defined]
+    lane = Seen(app.lane)
+    app.lane = lane  # type: ignore[assignment] # stands in
+    return lane.taken
 
 
 def post(body: str, path: str = "/swallow/bizocean", more: str = "") -> bytes:
