@@ -19,11 +19,12 @@ from arms.limits import Limited
 log = logging.getLogger(__name__)
 
 HEAD_BYTES = 128 * 1024  # twice the longest request line that is taken
-RESTS, READS, ANSWERS = "rests", "reads", "answers"
+ENDS, RESTS, READS, ANSWERS = "ends", "rests", "reads", "answers"
 # In seconds. A load balancer closes its end before we close ours, or its next request is cut: Google's keeps it 600 s
 # (cloud.google.com/load-balancing/docs/https#timeouts_and_retries). Beside that: a beacon on the worst line takes a
-# few seconds, and the longest answer, of /gaze, four.
-TURNS = {RESTS: 620.0, READS: 30.0, ANSWERS: 30.0}
+# few seconds, and the longest answer, of /gaze, four. A client that is refused before it has sent all may go on sending
+# for a moment (nginx' lingering_timeout).
+TURNS = {ENDS: 5.0, RESTS: 620.0, READS: 30.0, ANSWERS: 30.0}
 
 
 class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no types
@@ -38,6 +39,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
     _head_bytes = 0  # of a head that is not complete
     _body_bytes = 0
     _rests = False
+    _ends = False
     _is_pipelined = False
     _lane: Lane | None = None
     _peer = ""
@@ -45,6 +47,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
     _held: list[bytes] | None = None  # the body of a POST that may be plain
     _judged: tuple[Way, Accepted | Limited] | None = None  # while the parser reads on
     # gunicorn's own
+    _closed: bool
     _body_receiver: Any
     _callback_parser: Any
     _current_request: Any
@@ -75,6 +78,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
 
     def data_received(self, data: bytes) -> None:
         """Read on; answer 431 to a head that does not end."""
+        if self._ends:
+            return
         rested = self._rests
         self._rests = False
         if self._current_request is None:
@@ -195,6 +200,23 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
             return
         self._rests = True
         self._begins(RESTS)
+
+    def _close_transport(self) -> None:
+        """Close; a client that may be sending is heard out first.
+
+        What is not read when a connection closes resets it, and takes the answer from a client that is still sending:
+        a proxy between us would make a 502 of our 413 (RFC 9112, 9.6).
+        """
+        parser = self._callback_parser
+        is_heard = parser is None or (parser.is_complete and not self._is_pipelined)
+        if self._closed or is_heard or not self.transport.can_write_eof() or self.transport.is_closing():
+            super()._close_transport()
+            return
+        self._closed = self._ends = True
+        self._current_request = None  # for `is_idle`
+        self.transport.write_eof()
+        self._resume_reading()
+        self._begins(ENDS)
 
     def _begins(self, turn: str) -> None:
         if not self._conn_lost_handled:  # or it would be remembered after it has gone

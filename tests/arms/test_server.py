@@ -1,5 +1,6 @@
 """arms as it runs: real gunicorn, real Redis, real sockets."""
 
+import select
 import signal
 import socket
 import subprocess
@@ -284,6 +285,29 @@ def test_long_legal_beacons_are_taken_and_endless_ones_are_not(serve: Serve, red
     assert server.raw(b"POST /swallow HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n").split()[1] == b"400"
     flood = b"".join(b"x-%d: 1\r\n" % i for i in range(200))
     assert server.raw(b"GET /hc HTTP/1.1\r\nHost: a\r\n" + flood + b"\r\n").split()[1] == b"431"
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"POST /swallow/bizocean HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n" + b" " * 1_100_000, b"413"),
+        (b"GET /swallow?x=" + b"a" * 70_000 + b" HTTP/1.1\r\n", b"414"),
+        (b"GET /swallow?x=" + b"a" * 140_000, b"431"),
+    ],
+)
+def test_a_refusal_reaches_a_client_that_is_still_sending(
+    serve: Serve, redis_server: RedisProcess, begun: bytes, status: bytes
+) -> None:
+    server = serve(redis_server)
+
+    with server.connect(begun) as connection:
+        assert select.select([connection], [], [], 20)[0]  # the answer is there
+        for _ in range(20):
+            connection.sendall(b"a" * 100_000)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+
+    assert answer.split()[1] == status
 
 
 @pytest.mark.parametrize(

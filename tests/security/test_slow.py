@@ -9,7 +9,7 @@ import orjson
 from tests.arms.serving import Serve, Server
 from tests.conftest import RedisProcess, until
 
-HURRIED = {"rests": 3.0, "reads": 1.0, "answers": 30.0}
+HURRIED = {"ends": 1.0, "rests": 3.0, "reads": 1.0, "answers": 30.0}
 FORM = b"POST /pirate/docreq HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 MEGABYTE = 1_000_000
 # What is sent at once, and again and again after it.
@@ -19,12 +19,14 @@ SLOW = {
     "headers": (b"GET /hc HTTP/1.1\r\nHost: a\r\n", b"X-a: b\r\n"),
     "body": (FORM + b"Content-Length: 1000\r\n\r\nsid=ab&name=", b"a"),
     "chunks": (FORM + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    "refused": (b"GET /hc?" + b"a" * 200_000, b"a"),
     "second request": (b"GET /hc HTTP/1.1\r\nHost: a\r\n\r\nGET /hc HTTP/1.1\r\nHost: a", b""),
 }
 ENDLESS = {
     "unread": b"GET /gaze/mailaction?evt=open HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n",
     "announced": b"POST /swallow/bizocean HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n",
     "chunked": b"POST /swallow/bizocean HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3b9aca00\r\n",
+    "refused": b"GET /hc?" + b"a" * 200_000,
     "behind": b"GET /hc HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 TWO_WAYS = (
