@@ -29,6 +29,8 @@ _GROUPS = (UpSettings, ArmsSettings, R2bqSettings, TableManagerSettings, Console
 _KNOWN = (*_GROUPS, RevelationSettings)
 # A variable with one of these words in it is meant for us.
 _WORDS = re.compile("SITES|ALERTS|SMTP_|OCEANUS|CONSOLE_|REDIS_PD|BIGQUERY|TRUST|DATA_SET|DATA_DIR|JOURNAL")
+# How alike a name must be (difflib): with such a word in it, and without.
+_LIKE_OURS, _LIKE_ANY = 0.75, 0.85
 # Kubernetes gives every container such ones for each service: REDIS_PD_PORT=tcp://..., REDIS_PD_PORT_6379_TCP_ADDR.
 _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
@@ -58,15 +60,36 @@ def summary(environ: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def misspelt(environ: Mapping[str, str]) -> list[str]:
+def warnings(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each thing that stops nothing and is hardly meant so."""
+    return [*_misspelt(environ), *_told_nobody(with_defaults(environ))]
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
     """Return a line for each variable that is none of ours and looks like a misspelt one."""
     ours = {*_variables(*_KNOWN), "JOURNAL_DIR"}
     lines = []
     for name in sorted(environ.keys() - ours):
-        if _WORDS.search(name.upper()) and not _OF_KUBERNETES.fullmatch(name):
-            meant = get_close_matches(name.upper(), sorted(ours), n=1, cutoff=0.75)
-            lines += [f"warning: {name} is set and means nothing: is {one} meant?" for one in meant]
+        if not _OF_KUBERNETES.fullmatch(name):
+            cutoff = _LIKE_OURS if _WORDS.search(name.upper()) else _LIKE_ANY
+            meant = get_close_matches(name.upper(), sorted(ours), n=1, cutoff=cutoff)
+            lines += [f"{name} is set and means nothing: is {one} meant?" for one in meant]
     return lines
+
+
+def _told_nobody(environ: Mapping[str, str]) -> list[str]:
+    """Return a line if there are sites whose records may be told, and no alerts.yaml that says to whom."""
+    try:
+        declared = sites.load(read(SitesSettings, environ).file)
+        names = sorted(name for name, site in declared.items() if site.alerts and not _alerts_file(environ))
+    except MisconfiguredError:
+        return []  # told already
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: alerts: true, and ALERTS_FILE is not set: where no revelation runs, what it should tell "
+        "waits in Redis and takes its memory"
+    ]
 
 
 def _read(group: type[object], environ: Mapping[str, str]) -> list[str]:

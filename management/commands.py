@@ -104,10 +104,10 @@ def check_command(offline: bool) -> None:
     """Name every mistake in settings, sites.yaml and alerts.yaml.
 
     A line for each. BigQuery is asked whether it answers, if the environment names one. A variable that looks like a
-    misspelt one of ours is a warning.
+    misspelt one of ours is a warning, and so is what stops nothing and is hardly meant so.
     """
     environ = settings.environment()
-    _say(check.misspelt(environ))
+    _say([f"warning: {line}" for line in [*check.warnings(environ), *running.changes(environ)]])
     mistakes, asked = check.mistakes(environ), None
     if not offline and running.names_warehouse(environ):
         try:
@@ -178,14 +178,14 @@ def replay_command(
 def status_command(ctx: click.Context, form: str) -> None:
     environ = settings.environment()
     sites_file = running.sites_file(environ)
-    declared = sites.load(sites_file)
-    chosen = shards(running.redis(environ), declared)
+    declared, mistakes = _sites(sites_file)
+    chosen = shards(running.redis(environ), None if mistakes else declared)
     spools = Spools.connected(chosen)
     parts = {name: spools.looks(name) for name in [*declared, *sorted(spools.sites() - set(declared))]}
     looks = {name: together(list(each.values())) for name, each in parts.items()}
     in_journal = status.ask_arms(running.arms_metrics(environ))
     now_us = time.time_ns() // 1000
-    removed = status.stranded(looks, declared)
+    removed = {} if mistakes else status.stranded(looks, declared)
     to_tell = status.alerts([Alerts(connect(one)) for one in chosen.redis.values()], declared.values())
     seen = {name: status.site_status(look, now_us) for name, look in looks.items()}
     status.show(seen, removed, in_journal, to_tell, form, sys.stdout)
@@ -193,7 +193,8 @@ def status_command(ctx: click.Context, form: str) -> None:
         _say(["arms was not asked: what is in its journal is not counted here"])
     _say(status.stranded_lines(removed, sites_file))
     _say(status.moving_lines(parts, spools))
-    ctx.exit(1 if removed else 0)
+    _say([*mistakes, "which sites are declared is not known: shown is what Redis knows"] if mistakes else [])
+    ctx.exit(1 if removed or mistakes else 0)
 
 
 @oceanus.command("audit", epilog="Example: oceanus audit --format json")
@@ -273,6 +274,14 @@ def _lost(
         click.echo(line)
     _say(list(lost.remarks(found)))
     return 1 if any(one.lost for one in found.values()) else 0
+
+
+def _sites(file: str) -> tuple[sites.Sites, list[str]]:
+    """Return what sites.yaml declares; or nothing, and its mistakes."""
+    try:
+        return sites.load(file), []
+    except MisconfiguredError as exc:
+        return sites.Sites([]), exc.mistakes
 
 
 def _swallow(name: str, sites_file: str) -> Site:

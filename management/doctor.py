@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from management.status import SiteStatus, total
 from management.wording import age, counted
 from oceanus.sites import Site
 from table_manager.plan import CreateDataset, CreateTable, Plan
@@ -11,6 +12,7 @@ from table_manager.plan import CreateDataset, CreateTable, Plan
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 PROCESSES = ("arms", "r2bq", "table_manager", "revelation")
 CLOCK_SECONDS = 1.0
+BACKLOG_SECONDS = 300.0  # a resend waits for 60 s by itself (r2bq.resends)
 MEBI = 1 << 20
 _JOBS, _DATA = "bigquery.jobs.create", "bigquery.tables.getData"
 # What each process calls, as in the roles of k8s/iam; that a dataset can be seen is asked for at once.
@@ -128,6 +130,17 @@ def _room(facts: RedisFacts) -> Iterator[Finding]:
         yield warning("Redis", f"{percent} % of its maxmemory is used; when it is full, the journals fill", remedy)
     else:
         yield ok("Redis", f"{percent} % of {facts.maxmemory // MEBI} MB is used")
+
+
+def backlog(sites: Mapping[str, SiteStatus]) -> Finding:
+    """Judge how long records wait for r2bq; a warning at most, or it would keep the r2bq from starting that helps."""
+    late = {name: one for name, one in sites.items() if (one.oldest_seconds or 0.0) > BACKLOG_SECONDS}
+    if not late:
+        return ok("backlog", f"no record waits for longer than {age(BACKLOG_SECONDS)}")
+    whole = total(late.values())
+    waiting = counted(whole.queue + whole.claimed, "record")
+    sentence = f"{', '.join(sorted(late))}: {waiting}, the oldest {age(whole.oldest_seconds or 0.0)} old"
+    return warning("backlog", sentence, "is r2bq running, and what does it say? (docs/runbook/backlog-age.md)")
 
 
 def _clock(ahead_seconds: float) -> Finding:

@@ -22,9 +22,9 @@ from oceanus import settings
 def command(ctx: click.Context, processes: tuple[str, ...], form: str) -> None:
     """Look a target over, and say what helps.
 
-    Settings, sites.yaml, Redis, its persistence and memory, the clock, arms' journal, BigQuery, its location, the
-    permissions of the credentials, quotas, and tables that stand otherwise than declared. The target is what the
-    environment names, else what `oceanus up` runs. Nothing is changed.
+    Settings, sites.yaml, Redis, its persistence and memory, the clock, records that wait for too long, arms' journal,
+    BigQuery, its location, the permissions of the credentials, quotas, and tables that stand otherwise than declared.
+    The target is what the environment names, else what `oceanus up` runs. Nothing is changed.
 
     Exit code 1 if something is wrong; a warning is not. As an init container it keeps a process from starting before
     its target is fit: `oceanus doctor --for r2bq`.

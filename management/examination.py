@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
-from management import check, doctor, parts, running
+from management import check, doctor, parts, running, status
 from management.doctor import Finding, Folder, RedisFacts
 from management.programs import with_defaults
 from oceanus import sites, warehouse
@@ -34,7 +34,12 @@ def examine(environ: Mapping[str, str], processes: Iterable[str]) -> Iterator[Fi
     yield from doctor.of("settings", mistakes)
     if not mistakes:
         yield Finding(about="settings", state=doctor.OK, sentence="sites.yaml, alerts.yaml and variables are in order")
-    yield from _asked("Redis", lambda: _every_redis(running.redis(environ)))
+    for line in [*check.warnings(environ), *running.changes(environ)]:
+        yield Finding(about="settings", state=doctor.WARNING, sentence=line)
+    of_redis = _asked("Redis", lambda: _every_redis(running.redis(environ)))
+    yield from of_redis
+    if "r2bq" in chosen and doctor.is_well(of_redis):
+        yield from _asked("Redis", lambda: _backlog(environ))
     if "arms" in chosen and running.names_redis(environ):
         yield from _asked("journal", lambda: _journal(environ))
     if set(chosen) & set(USES_WAREHOUSE):
@@ -91,6 +96,16 @@ def redis(settings: RedisSettings) -> list[Finding]:
         ahead_seconds=ahead_seconds,
     )
     return doctor.redis(facts, NEEDED, parts.REDIS_AT_LEAST)
+
+
+def _backlog(environ: Mapping[str, str]) -> list[Finding]:
+    spools = running.spools(environ)
+    try:
+        looks = {name: spools.look(name) for name in sorted(spools.sites())}
+    except SpoolRefusedError as exc:
+        return [doctor.closed(str(exc))]
+    now_us = time.time_ns() // 1000
+    return [doctor.backlog({name: status.site_status(look, now_us) for name, look in looks.items()})]
 
 
 def _config(client: Client) -> tuple[Mapping[str, str] | None, str]:

@@ -3,6 +3,7 @@
 The environment goes first: PROJECT_ID or BIGQUERY_EMULATOR_HOST name a warehouse, REDIS_PD_SERVICE_HOST a Redis.
 """
 
+import hashlib
 import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Running:
     trust_token_file: Path
     arms_metrics: str
     environ: Mapping[str, str]
+    sites_digest: str
 
 
 def save(
@@ -41,8 +43,9 @@ def save(
     token_file: Path,
     children: Mapping[str, Mark],
     console: str = "",
+    sites_digest: str = "",
 ) -> None:
-    """Write up.json. `environ` is what the children were given."""
+    """Write up.json. `environ` is what the children were given, `sites_digest` that of sites.yaml as it was then."""
     written = {
         "pid": up.pid,
         "create_time": up.create_time,
@@ -61,6 +64,7 @@ def save(
         },
         "dataset": plan.dataset,
         "sites_file": plan.sites_file,
+        "sites_digest": sites_digest,
         "alerts_file": plan.alerts_file,
         "trust_token_file": str(token_file),
         "arms_metrics": f"{plan.url}metrics",
@@ -94,6 +98,25 @@ def find(environ: Mapping[str, str]) -> Running:
     if not alive:
         raise MisconfiguredError([f"nothing runs in {data_dir}: make up"])
     return running
+
+
+def digest(path: str) -> str:
+    """Return a file's digest; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def changes(environ: Mapping[str, str]) -> list[str]:
+    """Return a line if what runs in DATA_DIR knows another sites.yaml than the one that stands there now."""
+    try:
+        found = find(environ)
+    except MisconfiguredError:
+        return []
+    if found.sites_digest in ("", digest(found.sites_file)):
+        return []
+    return [f"{found.sites_file} is not what it was when `oceanus up` began: stop that, and start it again"]
 
 
 def names_warehouse(environ: Mapping[str, str]) -> bool:
@@ -172,6 +195,7 @@ def _running(written: Mapping[str, Any]) -> Running:
         trust_token_file=Path(written["trust_token_file"]),
         arms_metrics=written["arms_metrics"],
         environ=environ,
+        sites_digest=written.get("sites_digest", ""),
     )
 
 

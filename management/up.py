@@ -128,6 +128,7 @@ class _House:
         self._log = log
         self._token = ours.token(settings.trust_token)
         self._console = programs.console_url(plan, environ) if settings.console else ""
+        self._sites_digest = running.digest(plan.sites_file)
         self._ready = False
         self._children = Supervisor(log, self._written)
 
@@ -333,7 +334,10 @@ class _House:
 
     def _save(self) -> None:
         environ, up_itself = self._program("arms").environ, leftovers.mark(os.getpid())
-        running.save(self._plan, environ, up_itself, self._folder.token_file, self._children.running, self._console)
+        children = self._children.running
+        running.save(
+            self._plan, environ, up_itself, self._folder.token_file, children, self._console, self._sites_digest
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,7 @@ from management.bench import collector, drain, freshness, growth, load, rig
 from management.bench.collector import Measured, Pair
 from management.bench.watch import Drained
 
-_COLUMNS = ("", "requests/s", "p50 ms", "p99 ms", "CPU us", "MiB")
+_COLUMNS = ("", "requests/s", "p50 ms", "p99 ms", "CPU us", "MiB", "1000 instr.")
 _DRAINED = ("", "rows/s", "CPU us", "peak MiB", "full/empty", "CPU full/empty")
 
 
@@ -34,7 +35,8 @@ def collector_command(count: int, seconds: int, posted: bool, form: str) -> None
 
     That one answers a GIF and stores nothing. By turns, on the same server with the same settings, under the same
     realistic beacons from wrk; then arms at half of its rate, from hey. CPU is that of the worker, user and system:
-    steadier than time where a machine is shared.
+    steadier than time where a machine is shared. Steadier still are instructions, which Linux' perf counts, if it is
+    here and may.
     """
     for program in ("wrk", "hey"):
         load.find(program)
@@ -51,10 +53,9 @@ def collector_command(count: int, seconds: int, posted: bool, form: str) -> None
         return
     rows = [_row(name, one) for pair in found for name, one in (("arms", pair.arms), ("bare Falcon", pair.bare))]
     rows.append(_row("arms at half rate", half))
-    for line in grid.plain(_COLUMNS, rows, [False] + [True] * 5):
+    for line in grid.plain(_COLUMNS, rows, [False] + [True] * 6):
         click.echo(line)
-    names = ("ratio_requests", "ratio_cpu", "ratio_p99")
-    click.echo(" ".join(f"{name}={told[name]:.2f}" for name in names))
+    click.echo(_ratios(told, "ratio_requests", "ratio_cpu", "ratio_p99", "ratio_instructions"))
 
 
 @bench.command("drain", epilog="Example: oceanus bench drain --rows 2200000 --pairs 0")
@@ -114,7 +115,8 @@ def growth_command(turns: int, seconds: int, waiting: int, beacons: int, form: s
     """See what a beacon costs where there is more of everything.
 
     With 2 million records in the queue by none, with 500 sites by few, with two workers by one: the CPU of a beacon, by
-    turns. Then the memory of one worker after a million beacons. 2 million records need some 3 GB.
+    turns, and its instructions, if Linux' perf may count them. Then the memory of one worker after a million beacons.
+    2 million records need some 3 GB.
     """
     load.find("wrk")
     with telling.stages() as tell:
@@ -129,9 +131,9 @@ def growth_command(turns: int, seconds: int, waiting: int, beacons: int, form: s
             for pair in zip(one.less, one.more, strict=True)
             for name, turn in zip(("", one.what), pair, strict=True)
         ]
-        for line in grid.plain(_COLUMNS, rows, [False] + [True] * 5):
+        for line in grid.plain(_COLUMNS, rows, [False] + [True] * 6):
             click.echo(line)
-        click.echo(f"{one.what}: ratio_cpu={one.ratio_cpu:.2f}")
+        click.echo(f"{one.what}: {_ratios(one.report(), 'ratio_cpu', 'ratio_instructions')}")
     click.echo("memory: " + " ".join(f"{one.mib:.0f}@{one.beacons:,}" for one in memory))
 
 
@@ -154,9 +156,12 @@ def _tell_drained(found: drain.Found, told: dict[str, Any]) -> None:
     rows += [["bare client", f"{pair.bare_rows_per_second:,.0f}", "", "", "", ""] for pair in found.pairs]
     for line in grid.plain(_DRAINED, rows, [False] + [True] * 5):
         click.echo(line)
-    names = ("rows_per_second_null", "ratio_local")
-    click.echo(" ".join(f"{name}={told[name]:.2f}" for name in names if told[name] is not None))
+    click.echo(_ratios(told, "rows_per_second_null", "ratio_local"))
     click.echo("each row landed once" if told["landed_once"] else "; ".join(found.differences))
+
+
+def _ratios(told: Mapping[str, Any], *names: str) -> str:
+    return " ".join(f"{name}={told[name]:.2f}" for name in names if told[name] is not None)
 
 
 def _drained(name: str, one: Drained) -> list[str]:
@@ -171,4 +176,5 @@ def _line(pair: Pair) -> None:
 
 def _row(name: str, one: Measured) -> list[str]:
     times = [f"{value:.1f}" for value in (one.p50_ms, one.p99_ms)]
-    return [name, f"{one.a_second:,.0f}", *times, f"{one.cpu_us:.0f}", f"{one.mib:.0f}"]
+    counted = "" if one.instructions is None else f"{one.instructions / 1000:.0f}"
+    return [name, f"{one.a_second:,.0f}", *times, f"{one.cpu_us:.0f}", f"{one.mib:.0f}", counted]

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from management.bench import beacons, load
-from management.bench.collector import Measured, measure
+from management.bench.collector import Measured, measure, ratio_instructions
 from management.bench.rig import Rig, Server, rig
 from oceanus import sites
 from oceanus.settings import RedisSettings
@@ -37,10 +37,16 @@ class Growth:
         """Return the CPU of a beacon with more by that with less, pair by pair, the median."""
         return median(more.cpu_us / less.cpu_us for less, more in zip(self.less, self.more, strict=True))
 
+    @property
+    def ratio_instructions(self) -> float | None:
+        """Return the same of instructions, which do not grow where processes take caches from each other."""
+        return ratio_instructions(self.less, self.more)
+
     def report(self) -> dict[str, Any]:
         """Return all numbers."""
         return {
             "ratio_cpu": self.ratio_cpu,
+            "ratio_instructions": self.ratio_instructions,
             "less": [asdict(one) for one in self.less],
             "more": [asdict(one) for one in self.more],
         }

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -42,21 +43,26 @@ def find(program: str) -> str:
     return found
 
 
-def full(url: str, seconds: int, connections: int = CONNECTIONS, *, posted: bool = False) -> Told:
-    """Send realistic beacons with wrk, as fast as they are answered; `posted`: each alone in a POST."""
+def full(
+    url: str, seconds: int, connections: int = CONNECTIONS, *, posted: bool = False, under: Sequence[str] = ()
+) -> Told:
+    """Send realistic beacons with wrk, as fast as they are answered; `posted`: each alone in a POST.
+
+    `under`: the command that runs wrk, such as perf's.
+    """
     name = "posted.lua" if posted else "beacon.lua"
     with resources.as_file(resources.files("management.bench") / name) as script:
         words = [find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(script), url]
-        return read_wrk(_output(words))
+        return read_wrk(_output([*under, *words]))
 
 
-def paced(url: str, seconds: int, a_second: float, *, posted: bool = False) -> Told:
+def paced(url: str, seconds: int, a_second: float, *, posted: bool = False, under: Sequence[str] = ()) -> Told:
     """Send one beacon again and again with hey, at most `a_second`."""
     each = a_second / CONNECTIONS
     words = [find("hey"), "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{each:.3f}"]
     beacon = ["-m", "POST", "-T", "text/plain", "-d", POSTED] if posted else []
     path = BEACON.partition("?")[0] if posted else BEACON
-    return read_hey(_output([*words, *beacon, url.rstrip("/") + path]))
+    return read_hey(_output([*under, *words, *beacon, url.rstrip("/") + path]))
 
 
 def read_wrk(text: str) -> Told:

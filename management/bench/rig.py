@@ -40,18 +40,24 @@ class Server:
     url: str
     pid: int
 
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that do the work; the master only waits."""
+        return psutil.Process(self.pid).children()
+
     def use(self) -> Use:
-        """Return what its workers have taken; the master, which only waits, is not counted."""
-        return _use(psutil.Process(self.pid).children())
+        """Return what its workers have taken."""
+        return _use(self.workers)
 
 
 @dataclass(frozen=True, slots=True)
 class Single(Server):
     """A running process without workers."""
 
-    def use(self) -> Use:
-        """Return what it has taken itself."""
-        return _use([psutil.Process(self.pid)])
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Return itself."""
+        return [psutil.Process(self.pid)]
 
 
 class Rig:

@@ -58,10 +58,13 @@ def test_one_site_is_told_in_the_singular(tmp_path):
         ("BIGQUERY_EMULATOR", "BIGQUERY_EMULATOR_HOST"),
         ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
         ("REDIS_PD_SERVICE_PROT", "REDIS_PD_SERVICE_PORT"),
+        ("RATE_PER_ADRESS", "RATE_PER_ADDRESS"),
+        ("SITE_FILE", "SITES_FILE"),
+        ("DATASET", "DATA_SET"),
     ],
 )
 def test_misspelt_variable_is_named_with_what_may_be_meant(name, meant):
-    assert check.misspelt({name: "x"}) == [f"warning: {name} is set and means nothing: is {meant} meant?"]
+    assert check.warnings({name: "x"}) == [f"{name} is set and means nothing: is {meant} meant?"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,19 @@ def test_misspelt_variable_is_named_with_what_may_be_meant(name, meant):
     ["SITES_FILE", "JOURNAL_DIR", "POTR", "JOURNAL_STREAM", "REDIS_PD_PORT", "REDIS_PD_PORT_6379_TCP_ADDR", "SITES"],
 )
 def test_variables_of_ours_and_of_others_are_no_mistakes(name):
-    assert check.misspelt({name: "x"}) == []
+    assert check.warnings({name: "x"}) == []
+
+
+def test_sites_of_which_nobody_is_told_are_named_as_long_as_there_are_no_alerts(tmp_path):
+    file, alerts = tmp_path / "sites.yaml", tmp_path / "alerts.yaml"
+    file.write_text(ONE_SITE.replace("shape: page}", "shape: page, alerts: true}"))
+    alerts.write_text("rules: []\n")
+
+    [line] = check.warnings({"SITES_FILE": str(file)})
+
+    assert line.startswith("shop: alerts: true, and ALERTS_FILE is not set")
+    assert check.warnings({"SITES_FILE": str(file), "ALERTS_FILE": str(alerts)}) == []
+    assert check.mistakes({"SITES_FILE": str(file)}) == []
 
 
 def test_a_shard_of_a_site_that_is_not_declared_is_named():

@@ -1,6 +1,7 @@
 """The doctor: each thing that is wrong with a target is named with its remedy, and a fit one passes."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,8 @@ from google.cloud import bigquery
 
 from management import commands, doctor, examination
 from management.doctor import OK, WARNING, WRONG, Folder, RedisFacts
-from oceanus import sites
+from management.status import SiteStatus
+from oceanus import records, sites
 from oceanus.errors import WarehouseError
 from oceanus.spool import NEEDED
 from oceanus.tables import Naming
@@ -105,6 +107,17 @@ def test_a_journal_needs_a_folder_and_room():
     assert [one.state for one in doctor.journal(None, GIB)] == [WARNING]
 
 
+def test_records_that_wait_for_long_are_a_warning_that_keeps_no_process_from_starting():
+    def waits(oldest: float | None) -> SiteStatus:
+        return SiteStatus(queue=7, claimed=1, failed=0, oldest_seconds=oldest, landed=0, last_seconds=0.1)
+
+    found = doctor.backlog({"shop": waits(700.0), "blog": waits(301.0), "new": waits(300.0), "none": waits(None)})
+
+    assert (found.state, found.sentence) == (WARNING, "blog, shop: 16 records, the oldest 11 min old")
+    assert doctor.backlog({"new": waits(300.0)}).state == OK
+    assert doctor.backlog({}).state == OK
+
+
 def test_only_what_is_wrong_makes_the_exit_code():
     [warning] = doctor.journal(None, GIB)
 
@@ -133,8 +146,21 @@ def test_a_fit_target_passes(target):
     code, states = asked(target)
 
     assert code == 0
-    assert set(states) == {"settings", "Redis", "clock", "journal", "BigQuery", "permissions", "quotas", "tables"}
+    looked_at = {"settings", "Redis", "clock", "backlog", "journal", "BigQuery", "permissions", "quotas", "tables"}
+    assert set(states) == looked_at
     assert all(WRONG not in found for found in states.values())
+
+
+def test_records_that_wait_in_a_real_redis_are_found(redis_server, target):
+    long_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    record = records.encode({"v": 1, "eid": records.mint(long_ago_us), "dt": records.time_text(long_ago_us)})
+    redis_server.client().sadd("oceanus:sites", "bizocean")
+    redis_server.client().lpush("oceanus:{bizocean}:queue", record)
+
+    done = CliRunner().invoke(commands.oceanus, ["doctor", "--for", "r2bq"], env=target)
+
+    assert done.exit_code == 0
+    assert "warning  backlog: bizocean: 1 record, the oldest 60 min old" in done.stdout
 
 
 def test_only_what_a_process_needs_is_asked_for(target):

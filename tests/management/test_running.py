@@ -18,11 +18,11 @@ def environ(tmp_path):
     return {"DATA_DIR": str(tmp_path)}
 
 
-def save(environ: dict[str, str], up: Mark) -> None:
+def save(environ: dict[str, str], up: Mark, sites_digest: str = "") -> None:
     ports = count(50001)
     plan = programs.layout(read(UpSettings, environ), "0.0.0.0", lambda: next(ports))
     given = programs.environment(plan, environ, "arms", "t")
-    running.save(plan, given, up, plan.data_dir / "trust_token", {"redis": Mark(7, 1.0)})
+    running.save(plan, given, up, plan.data_dir / "trust_token", {"redis": Mark(7, 1.0)}, sites_digest=sites_digest)
 
 
 def test_living_up_is_the_target(environ):
@@ -95,6 +95,19 @@ def test_environment_names_redis_and_with_it_no_arms(environ):
 
     assert running.redis(environ).host == "redis.example"
     assert running.arms_metrics(environ) is None
+
+
+def test_a_sites_yaml_that_has_changed_since_is_told(environ, tmp_path):
+    file = tmp_path / "sites.yaml"
+    environ |= {"SITES_FILE": str(file)}
+    file.write_text("sites: {}")
+    save(environ, leftovers.mark(os.getpid()), running.digest(str(file)))
+
+    assert running.changes(environ) == []
+    file.write_text("sites: {a: {}}")
+    assert running.changes(environ)[0].startswith(f"{file} is not what it was when `oceanus up` began")
+    save(environ, Mark(os.getpid(), 1.0), running.digest("/nowhere"))
+    assert running.changes(environ) == []
 
 
 def test_sample_counts_where_nothing_runs(environ):

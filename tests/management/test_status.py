@@ -3,10 +3,13 @@
 import asyncio
 import io
 import json
+import re
 import time
 from types import SimpleNamespace
 
-from management import status
+from click.testing import CliRunner
+
+from management import commands, status
 from management.status import Journal, SiteStatus
 from oceanus import records
 from oceanus.alerts import Alerts
@@ -156,3 +159,17 @@ def test_pushed_record_is_seen(redis_server, spool):
     seen = status.site_status(spool.look("shop"), now_us)
     assert (seen.queue, seen.claimed, seen.landed) == (1, 0, 0)
     assert seen.oldest_seconds == seen.last_seconds == 5.0 or abs((seen.oldest_seconds or 0) - 5.0) < 0.01
+
+
+def test_a_broken_sites_yaml_hides_nothing_of_what_redis_knows(redis_server, tmp_path):
+    file = tmp_path / "sites.yaml"
+    file.write_text("sites: [")
+    redis_server.client().sadd("oceanus:sites", "bizocean")
+    redis_server.client().lpush("oceanus:{bizocean}:queue", record(NOW_US))
+
+    done = CliRunner().invoke(commands.oceanus, ["status"], env=redis_server.environ | {"SITES_FILE": str(file)})
+
+    assert done.exit_code == 1
+    assert re.search(r"^bizocean +1 +0 ", done.stdout, re.MULTILINE)
+    assert str(file) in done.stderr
+    assert "which sites are declared is not known" in done.stderr
