@@ -18,6 +18,7 @@ from arms import entries
 from oceanus.pushes import Numbered
 
 SUFFIX = ".journal"
+BLOCK_BYTES = 256 * 1024
 
 
 class JournalFullError(Exception):
@@ -34,6 +35,10 @@ class Segment:
     size: int = 0
     records: int = 0
     oldest_ms: int | None = field(default=None)
+
+    def read(self) -> bytes:
+        """Return its entries, as they stand on the disk, and none of its free room: that would be memory for good."""
+        return os.pread(self.handle, self.size, 0)
 
     def close(self) -> None:
         """Give up the lock."""
@@ -194,11 +199,23 @@ def _lock(path: Path) -> Segment | None:
     if os.fstat(handle).st_nlink == 0:  # removed between opening and locking: another has pushed it
         os.close(handle)
         return None
-    found = [one for one in entries.decode(path.read_bytes()) if isinstance(one, Numbered)]
-    records = sum(len(one.push.records) for one in found)
-    size = len(path.read_bytes().rstrip(b"\0"))
-    oldest = min((one.push.last_ms for one in found), default=None)
-    return Segment(path, handle, 0, size, records, oldest_ms=oldest)
+    segment = Segment(path, handle, 0, written(handle))
+    found = [one for one in entries.decode(segment.read()) if isinstance(one, Numbered)]
+    segment.records = sum(len(one.push.records) for one in found)
+    segment.oldest_ms = min((one.push.last_ms for one in found), default=None)
+    return segment
+
+
+def written(handle: int) -> int:
+    """Return the end of what is in a file; the zeros behind it are free room."""
+    end = os.fstat(handle).st_size
+    while end:
+        start = max(0, end - BLOCK_BYTES)
+        block = os.pread(handle, end - start, start).rstrip(b"\0")
+        if block:
+            return start + len(block)
+        end = start
+    return 0
 
 
 def sync_folder(folder: Path) -> None:

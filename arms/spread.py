@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arms.gather import Gather
-from arms.journal import SUFFIX, JournalFullError, sync_folder
+from arms.journal import SUFFIX, JournalFullError, sync_folder, written
 from arms.store import Store
 from oceanus.errors import SpoolError
 from oceanus.spool import Pusher
@@ -115,6 +115,7 @@ def strange(journal_dir: str, names: Sequence[str]) -> list[Path]:
 def _is_filled(segment: Path) -> bool:
     """Say whether anything was ever written to a segment, which was made at its full size."""
     try:
-        return bool(segment.read_bytes().strip(b"\0"))
+        with segment.open("rb") as file:
+            return written(file.fileno()) > 0
     except FileNotFoundError:  # its process has removed it meanwhile
         return False

@@ -171,7 +171,7 @@ class Store:
         return True
 
     async def _push_segment(self, segment: Segment) -> bool:
-        found = await asyncio.to_thread(lambda: list(entries.decode(segment.path.read_bytes())))
+        found = await asyncio.to_thread(lambda: list(entries.decode(segment.read())))
         whole = [one for one in found if isinstance(one, Numbered)]
         hurt = [_set_aside(segment, place, one, whole) for place, one in enumerate(found) if isinstance(one, Damage)]
         why = "is older than 15 days" if _is_old(segment) else "is damaged" if any(hurt) else ""

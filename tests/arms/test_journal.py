@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arms import entries
-from arms.journal import Journal, JournalFullError
+from arms.journal import BLOCK_BYTES, Journal, JournalFullError
 from oceanus.pushes import Numbered, Push
 
 KIB = 1024
@@ -173,6 +173,22 @@ def test_a_living_owners_segment_is_left_alone_and_a_dead_ones_is_taken_once(tmp
 
     assert living == []
     assert (held(one), held(other)) == ([numbered(7)], [])
+
+
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES - 200, BLOCK_BYTES + 200])
+def test_free_room_is_not_read(tmp_path: Path, size: int) -> None:
+    kept, other = journal(tmp_path, segment=1024 * KIB), journal(tmp_path, "b", segment=1024 * KIB)
+    append(kept, numbered(1, size))
+    kept.seal()
+    [segment] = kept.waiting
+    assert segment.path.stat().st_size == 1024 * KIB
+
+    read = segment.read()
+    segment.close()
+    other.take_over()  # as after a kill: how far it is written is found in the file
+
+    assert read == entries.encode(numbered(1, size))
+    assert [one.read() for one in other.waiting] == [read]
 
 
 def test_a_removed_segment_is_gone_and_its_room_is_free(tmp_path: Path) -> None:
