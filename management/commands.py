@@ -106,7 +106,7 @@ def check_command(offline: bool) -> None:
     A line for each. BigQuery is asked whether it answers, if the environment names one. A variable that looks like a
     misspelt one of ours is a warning, and so is what stops nothing and is hardly meant so.
     """
-    environ = settings.environment()
+    environ = running.with_files(settings.environment())
     _say([f"warning: {line}" for line in [*check.warnings(environ), *running.changes(environ)]])
     mistakes, asked = check.mistakes(environ), None
     if not offline and running.names_warehouse(environ):
@@ -216,6 +216,10 @@ def audit_command(
     the table `audit`. Minutes of which something is in flight are open, and judged the next time. What is in arms'
     journal is not counted yet: it is named, and no difference. Accepted beacons that could not become rows are
     counted apart, as `failed`: they stand in the failed table. What arms rejected was never accepted, nor is counted.
+
+    accepted, failed, repeated (sent again by its tracker, and a row already) and waiting are what Redis has counted,
+    landed the rows that stand in BigQuery; of what waits some may stand there already. Where nothing waits,
+    accepted = landed + failed + repeated. missing and doubled are of the minutes that are judged.
 
     An alarm is what no count can show: a Redis that is new, or that has forgotten what it had acknowledged. Before
     --acknowledge, find out why. Was Redis emptied, replaced, or started on another disk or an older copy? Is its real

@@ -132,6 +132,14 @@ def _room(facts: RedisFacts) -> Iterator[Finding]:
         yield ok("Redis", f"{percent} % of {facts.maxmemory // MEBI} MB is used")
 
 
+def process(name: str, pid: int, trouble: str) -> Finding:
+    """Judge whether a process of `oceanus up` lives; `trouble` is empty where it says so."""
+    if not trouble:
+        return ok(name, "lives")
+    remedy = f"look at its last lines; then kill -KILL {pid}: `oceanus up` starts it anew, and nothing is lost"
+    return wrong(name, f"process {pid} {trouble} at /hc", remedy)
+
+
 def backlog(sites: Mapping[str, SiteStatus]) -> Finding:
     """Judge how long records wait for r2bq; a warning at most, or it would keep the r2bq from starting that helps."""
     late = {name: one for name, one in sites.items() if (one.oldest_seconds or 0.0) > BACKLOG_SECONDS}

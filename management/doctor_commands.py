@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from management import doctor, examination
+from management import doctor, examination, running
 from oceanus import settings
 
 
@@ -22,15 +22,16 @@ from oceanus import settings
 def command(ctx: click.Context, processes: tuple[str, ...], form: str) -> None:
     """Look a target over, and say what helps.
 
-    Settings, sites.yaml, Redis, its persistence and memory, the clock, records that wait for too long, arms' journal,
-    BigQuery, its location, the permissions of the credentials, quotas, and tables that stand otherwise than declared.
-    The target is what the environment names, else what `oceanus up` runs. Nothing is changed.
+    Settings, sites.yaml, whether each process of `oceanus up` answers, Redis, its persistence and memory, the clock,
+    records that wait for too long, arms' journal, BigQuery, its location, the permissions of the credentials, quotas,
+    and tables that stand otherwise than declared. The target is what the environment names, else what `oceanus up`
+    runs. Nothing is changed.
 
     Exit code 1 if something is wrong; a warning is not. As an init container it keeps a process from starting before
     its target is fit: `oceanus doctor --for r2bq`.
     """
     found = []
-    for one in examination.examine(settings.environment(), processes or doctor.PROCESSES):
+    for one in examination.examine(running.with_files(settings.environment()), processes or doctor.PROCESSES):
         found.append(one)
         if form == "text":
             for line in doctor.lines([one]):

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
+import httpx
+
 from management import check, doctor, parts, running, status
 from management.doctor import Finding, Folder, RedisFacts
 from management.programs import with_defaults
@@ -24,6 +26,7 @@ from oceanus.warehouse.permissions import ADDRESS, Permissions
 from table_manager import plan
 
 _REMEDIES = {"Redis": "check REDIS_PD_SERVICE_HOST, REDIS_PD_SERVICE_PORT, REDIS_PASSWORD and REDIS_TLS"}
+HEALTH_SECONDS = 3.0
 USES_WAREHOUSE = ("r2bq", "table_manager", "revelation")
 
 
@@ -36,6 +39,8 @@ def examine(environ: Mapping[str, str], processes: Iterable[str]) -> Iterator[Fi
         yield Finding(about="settings", state=doctor.OK, sentence="sites.yaml, alerts.yaml and variables are in order")
     for line in [*check.warnings(environ), *running.changes(environ)]:
         yield Finding(about="settings", state=doctor.WARNING, sentence=line)
+    if not running.names_redis(environ):
+        yield from _processes(environ, chosen)
     of_redis = _asked("Redis", lambda: _every_redis(running.redis(environ)))
     yield from of_redis
     if "r2bq" in chosen and doctor.is_well(of_redis):
@@ -96,6 +101,23 @@ def redis(settings: RedisSettings) -> list[Finding]:
         ahead_seconds=ahead_seconds,
     )
     return doctor.redis(facts, NEEDED, parts.REDIS_AT_LEAST)
+
+
+def _processes(environ: Mapping[str, str], chosen: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield, for each process that `oceanus up` runs, whether it answers: one that is stopped or hangs does not."""
+    try:
+        found = running.find(environ)
+    except MisconfiguredError:
+        return  # told where Redis is looked for
+    for name, process in found.processes.items():
+        if name not in chosen:
+            continue
+        try:
+            answer = httpx.get(process.health, timeout=HEALTH_SECONDS, trust_env=False)
+            trouble = "" if answer.is_success else f"answers {answer.status_code}"
+        except httpx.HTTPError as exc:
+            trouble = f"does not answer ({type(exc).__name__})"
+        yield doctor.process(name, process.pid, trouble)
 
 
 def _backlog(environ: Mapping[str, str]) -> list[Finding]:

@@ -34,6 +34,15 @@ class Running:
     arms_metrics: str
     environ: Mapping[str, str]
     sites_digest: str
+    processes: Mapping[str, "Process"]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One of the processes that `up` runs, and where it says that it lives."""
+
+    pid: int
+    health: str
 
 
 def save(
@@ -69,6 +78,7 @@ def save(
         "trust_token_file": str(token_file),
         "arms_metrics": f"{plan.url}metrics",
         "children": {name: one.pid for name, one in children.items()},
+        "health": {name: f"http://{address}/hc" for name, address in _addresses(plan).items()},
     }
     write(plan.data_dir / FILE, json.dumps(written, indent=2) + "\n")
     write(plan.targets_file, json.dumps(targets(plan, console), indent=2) + "\n")
@@ -79,11 +89,15 @@ def targets(plan: Layout, console: str = "") -> list[dict[str, object]]:
 
     An instance is the process' name: the ports are others at each start.
     """
-    names = ["r2bq", "table_manager", *(["revelation"] if plan.alerts_file else [])]
-    where = {"arms": urlsplit(plan.url).netloc}
-    where |= {name: f"{programs.LOOPBACK}:{plan.ports[name]}" for name in names}
-    where |= {"console": urlsplit(console).netloc} if console else {}
+    where = _addresses(plan) | ({"console": urlsplit(console).netloc} if console else {})
     return [{"targets": [address], "labels": {"instance": name}} for name, address in where.items()]
+
+
+def _addresses(plan: Layout) -> dict[str, str]:
+    """Return where each of our processes answers."""
+    names = ["r2bq", "table_manager", *(["revelation"] if plan.alerts_file else [])]
+    where = {name: f"{programs.LOOPBACK}:{plan.ports[name]}" for name in names}
+    return {"arms": urlsplit(plan.url).netloc} | where
 
 
 def find(environ: Mapping[str, str]) -> Running:
@@ -117,6 +131,18 @@ def changes(environ: Mapping[str, str]) -> list[str]:
     if found.sites_digest in ("", digest(found.sites_file)):
         return []
     return [f"{found.sites_file} is not what it was when `oceanus up` began: stop that, and start it again"]
+
+
+def with_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with the files of what runs in DATA_DIR, where it names no others."""
+    try:
+        found = find(environ)
+    except MisconfiguredError:
+        return dict(environ)
+    if _says(environ, "SITES_FILE"):
+        return dict(environ)
+    files = {"SITES_FILE": found.sites_file, "ALERTS_FILE": found.alerts_file}
+    return {**files, **_set(environ)}
 
 
 def names_warehouse(environ: Mapping[str, str]) -> bool:
@@ -196,6 +222,11 @@ def _running(written: Mapping[str, Any]) -> Running:
         arms_metrics=written["arms_metrics"],
         environ=environ,
         sites_digest=written.get("sites_digest", ""),
+        processes={
+            name: Process(written["children"][name], url)
+            for name, url in written.get("health", {}).items()
+            if name in written["children"]
+        },
     )
 
 

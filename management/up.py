@@ -70,6 +70,8 @@ async def up(environ: Mapping[str, str]) -> int:
     plan.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open_log(plan.data_dir / LOG_FILE) as file:
         log = Log(file, sys.stdout, lambda: open_log(plan.data_dir / LOG_FILE))
+        for line in check.warnings(environ):
+            log.tell("up", f"warning: {line}")
         ours = await asyncio.to_thread(
             folder.take, plan.data_dir, settings.grace_seconds, lambda line: log.tell("up", line)
         )

@@ -129,8 +129,9 @@ def alarms(raised: Mapping[str, str], epoch_ms: int | None, known: tuple[str | N
         since = f"counts since {epoch}" if epoch else "has counted nothing yet"
         found.append(
             Alarm(
-                f"a new Redis: it {since}, and the one that was acknowledged since {known[0]}. It was emptied"
-                f" or replaced: what lay in it may be lost, and minutes before its first push are not judged"
+                f"a new Redis: it {since}; the one that was acknowledged has counted since {known[0]}. That one was"
+                f" emptied or replaced: what lay in it may be lost, and minutes before the new one's first push are not"
+                f" judged"
             )
         )
     return found

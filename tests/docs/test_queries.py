@@ -144,7 +144,7 @@ def test_view(shop: Warehouse) -> None:
     view = run_by(PAGE, "test_view").replace("oceanus.", f"{shop.settings.dataset}.")
     shop.clients.rest.query_and_wait(view)
 
-    rows = shop.rows("SELECT jsn, plan FROM bizocean_text WHERE evt = 'paid' ORDER BY dt")
+    rows = shop.rows("SELECT jsn, jsn_plan FROM bizocean_text WHERE evt = 'paid' ORDER BY dt")
     assert rows == [('{"plan":"pro","price":12000}', "pro"), ('{"price":500}', None)]
 
 

@@ -75,7 +75,7 @@ class Machine:
             "BACKUPS": str(self.backup),
             "SITE": "shop",
             "SPARE": str(folder / "spare.sock"),
-            "DATASET": warehouse.settings.dataset,
+            "BQ_DATASET": warehouse.settings.dataset,
         }
         self._kept = folder / "names"
         self._environ = {

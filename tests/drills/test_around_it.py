@@ -66,7 +66,7 @@ def test_a_full_disk_loses_nothing_and_all_lands_when_there_is_room_again(full: 
 
 def test_a_damaged_failed_table_is_made_again_with_all_that_stood_in_it(machine: Machine) -> None:
     machine.run(START)
-    table = f"{machine.names['DATASET']}_failed.failed"
+    table = f"{machine.names['BQ_DATASET']}_failed.failed"
     machine.visit("lost with the dataset", status=400)
     until(lambda: _count(machine, table) == 1)
     machine.warehouse.clients.rest.delete_dataset(table.partition(".")[0], delete_contents=True)
@@ -101,7 +101,7 @@ def test_a_wrong_sites_yaml_is_rolled_back_and_what_it_rejected_is_sent_again(ma
     machine.run(START)
     machine.visit("good", status=400)
     machine.visit("open")
-    until(lambda: _count(machine, f"{machine.names['DATASET']}_failed.failed") == 1)
+    until(lambda: _count(machine, f"{machine.names['BQ_DATASET']}_failed.failed") == 1)
     shown = operator.next()
 
     machine.sites_file.write_text(wrong.replace("shape: visit", "shape: vist"), encoding="utf-8")

@@ -1,6 +1,8 @@
 """The doctor: each thing that is wrong with a target is named with its remedy, and a fit one passes."""
 
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,11 +15,13 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from management import commands, doctor, examination
+from management import commands, doctor, examination, leftovers, parts, programs, running
 from management.doctor import OK, WARNING, WRONG, Folder, RedisFacts
+from management.leftovers import Mark
 from management.status import SiteStatus
 from oceanus import records, sites
 from oceanus.errors import WarehouseError
+from oceanus.settings import UpSettings, read
 from oceanus.spool import NEEDED
 from oceanus.tables import Naming
 from oceanus.warehouse import Clients
@@ -161,6 +165,38 @@ def test_records_that_wait_in_a_real_redis_are_found(redis_server, target):
 
     assert done.exit_code == 0
     assert "warning  backlog: bizocean: 1 record, the oldest 60 min old" in done.stdout
+
+
+def test_a_process_of_up_that_does_not_answer_is_wrong_and_named(tmp_path):
+    class Lives(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/hc" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    environ = {"DATA_DIR": str(tmp_path)}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lives) as lives, socket.create_server(("127.0.0.1", 0)) as hangs:
+        Thread(target=lives.serve_forever, daemon=True).start()
+        ports = {"r2bq": lives.server_port, "table_manager": hangs.getsockname()[1]}
+        plan = replace(programs.layout(read(UpSettings, environ), "127.0.0.1", parts.free_port), ports=Ports(ports))
+        given = programs.environment(plan, environ, "arms", "t")
+        children = {"r2bq": Mark(11, 1.0), "table_manager": Mark(12, 1.0)}
+        running.save(plan, given, leftovers.mark(os.getpid()), tmp_path / "token", children)
+        found = [one for one in examination.examine(environ, ("r2bq", "table_manager")) if one.about in children]
+        lives.shutdown()
+
+    assert [(one.about, one.state) for one in found] == [("r2bq", OK), ("table_manager", WRONG)]
+    assert found[1].sentence == "process 12 does not answer (ReadTimeout) at /hc"
+    assert "kill -KILL 12" in found[1].remedy
+
+
+class Ports(dict[str, int]):
+    """Ports, of which those that are not named belong to nobody."""
+
+    def __missing__(self, name: str) -> int:
+        return 1
 
 
 def test_only_what_a_process_needs_is_asked_for(target):

@@ -97,6 +97,17 @@ def test_environment_names_redis_and_with_it_no_arms(environ):
     assert running.arms_metrics(environ) is None
 
 
+def test_what_runs_says_where_each_process_answers_and_lends_its_files(environ):
+    save(environ, leftovers.mark(os.getpid()))
+
+    found = running.find(environ)
+
+    assert found.processes == {}  # of none is known that it lives
+    assert running.with_files(environ)["SITES_FILE"] == str(SAMPLE)
+    assert running.with_files(environ | {"SITES_FILE": "mine.yaml"})["SITES_FILE"] == "mine.yaml"
+    assert running.with_files({"DATA_DIR": "/nowhere"}) == {"DATA_DIR": "/nowhere"}
+
+
 def test_a_sites_yaml_that_has_changed_since_is_told(environ, tmp_path):
     file = tmp_path / "sites.yaml"
     environ |= {"SITES_FILE": str(file)}
