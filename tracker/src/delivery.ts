@@ -22,7 +22,9 @@ interface Waiting {
 
 const KEY = "oceanus:";
 const MOST = 100; // beacons that wait; arms takes as many in one request
-const BATCH_BYTES = 6e4; // a browser keeps 64 KiB alive after the page
+// A batch ends with the beacon that passes this: a browser keeps 64 KiB alive after the page, and Firefox still counts
+// those of a moment ago.
+const BATCH_BYTES = 3e4;
 const TRY_MS = 2e4;
 const FOREIGN_MS = 3e4;
 const OLDEST_MS = 5184e5; // six days: r2bq knows a first try for seven
@@ -78,7 +80,7 @@ function flush(): void {
   const ready = waiting.filter((one) => !one.busy);
   let bytes = 0;
   if (!ready[0]) return;
-  post(ready.filter((one) => one.url == ready[0]!.url && (bytes += query(one).length) < BATCH_BYTES));
+  post(ready.filter((one) => one.url == ready[0]!.url && bytes < BATCH_BYTES && (bytes += query(one).length)));
   if (gone) flush();
 }
 
