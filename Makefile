@@ -6,6 +6,7 @@
 # make live   the tests that use BigQuery against Google's: LIVE_PROJECT_ID=my-project make live
 # make chaos  the fault matrix: FAULTS=200 faults chosen by SEED, about half an hour; every accepted beacon is one row
 # make model  the delivery code in a simulated world: RUNS=400 seeds; MUTATIONS=1: then with each protection taken away
+# make firefox the tests of the tracker in Firefox instead of Chromium (apt-get install firefox-esr)
 # make images every image as its Dockerfile says, without a Docker engine: installed, started, stopped; some minutes
 # make install TO=/opt/oceanus/0.1.0   what one machine runs in production, from the lock files (docs/one-machine.md)
 # make tracker the browser scripts anew, from tracker/ into arms/static, by the Node.js of .venv; needs npm's registry
@@ -17,7 +18,7 @@
 # make lock   resolve the lock files anew
 # make clean  remove .venv and what was built; data in .oceanus/ stays
 
-.PHONY: up test chaos model outage told live cost fuzz images install tracker sbom audit-packages docs lint format lock clean debian
+.PHONY: up test chaos model outage told live cost fuzz firefox images install tracker sbom audit-packages docs lint format lock clean debian
 SHELL := /bin/bash
 VENV := .venv
 FAULTS ?= 200
@@ -55,6 +56,9 @@ model: $(VENV)/ready debian
 
 images: $(VENV)/ready debian
 	IMAGES=all $(VENV)/bin/python -m pytest tests/images tests/machine $(PYTEST_ARGS)
+
+firefox: $(VENV)/ready debian
+	BROWSER=firefox $(VENV)/bin/python -m pytest tests/browser $(PYTEST_ARGS)
 
 install:
 	@test -n "$(TO)" || { echo 'TO is not set: the folder to install into, such as /opt/oceanus/0.1.0' >&2; exit 1; }

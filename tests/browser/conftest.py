@@ -5,6 +5,7 @@ Each test sends from addresses of its own, and asks for the rows of these.
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -29,10 +30,13 @@ from oceanus.sites import SAMPLE
 from oceanus.spool import key
 from tests.chromium import running_chromium
 from tests.conftest import LocalBigQuery, RedisProcess, end, until, wait_for_port
+from tests.firefox import running_firefox
 from tests.tracker.conftest import Built, built
 
 __all__ = ["Built", "built"]
 
+FIREFOX = os.environ.get("BROWSER") == "firefox"  # make firefox
+not_in_firefox = pytest.mark.skipif(FIREFOX, reason="Playwright cannot ask Firefox for it")
 STATIC = Path(__file__).parents[2] / "arms" / "static"
 # Beside the sample's.
 SITES = """
@@ -336,22 +340,22 @@ def _oceanus(tmp_path_factory: pytest.TempPathFactory, local_bigquery: LocalBigQ
 
 
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """A browser for this folder."""
-    with running_chromium() as browser:
-        yield browser
+    with running_firefox() if FIREFOX else running_chromium() as running:
+        yield running
 
 
 @pytest.fixture
-def visit(_oceanus: Oceanus, chromium: Browser) -> Visit:
+def visit(_oceanus: Oceanus, browser: Browser) -> Visit:
     """What this test sends, and what of it lands."""
     return Visit(_oceanus)
 
 
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
+def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor whom nobody knows yet."""
-    with chromium.new_context(locale="en-GB", timezone_id="Asia/Tokyo", viewport={"width": 1280, "height": 800}) as new:
+    with browser.new_context(locale="en-GB", timezone_id="Asia/Tokyo", viewport={"width": 1280, "height": 800}) as new:
         yield new
 
 

@@ -91,12 +91,12 @@ BROKEN = {
 }
 
 
-def test_whatever_a_page_has_broken_its_beacons_arrive(visit: Visit, chromium: Browser) -> None:
+def test_whatever_a_page_has_broken_its_beacons_arrive(visit: Visit, browser: Browser) -> None:
     """The page itself sends, for the tools of the test need some of what is broken."""
     errors: list[str] = []
     later = "addEventListener('load', () => setTimeout(() => oceanus.track('b', {n: 1}), 50));"
     for count, (name, broken) in enumerate(BROKEN.items(), 1):
-        with chromium.new_context() as context:
+        with browser.new_context() as context:
             page = context.new_page()
             page.on("pageerror", lambda error, name=name: errors.append(f"{name}: {error}"))
             page.goto(put(visit, later + broken, "okeanides.full.js"))
@@ -108,9 +108,9 @@ def test_whatever_a_page_has_broken_its_beacons_arrive(visit: Visit, chromium: B
     assert errors == []
 
 
-def test_a_clock_that_is_years_off_changes_nothing(visit: Visit, chromium: Browser) -> None:
+def test_a_clock_that_is_years_off_changes_nothing(visit: Visit, browser: Browser) -> None:
     for year in ("1970-01-02", "2001-01-01", "2087-01-01"):
-        with chromium.new_context() as context:
+        with browser.new_context() as context:
             page = context.new_page()
             page.clock.install(time=year)
             visit.gate.mode = "refuse"

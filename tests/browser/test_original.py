@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, not_in_firefox
 
 SNIPPET = """
 <meta charset="utf-8">
@@ -21,6 +21,7 @@ oceanus.q.push({{"evt": "search", "oid": "7", "uid": "member-1", "jsn": {{"kwd":
 """
 
 
+@not_in_firefox  # a referrer of ours
 def test_the_originals_snippet_sends_its_queue_and_then_a_page_view(visit: Visit, page: Page) -> None:
     visit.pages.put("/shoes", SNIPPET.format(script=visit.script()))
 
@@ -182,6 +183,7 @@ def test_a_form_that_does_not_come_through_is_sent_again_and_is_one_row(visit: V
     assert [one.get("re") for one in visit.beacons] == [None, "1"]
 
 
+@not_in_firefox  # a referrer of ours
 def test_a_conversion_on_a_partners_page_is_a_row_of_the_owners(visit: Visit, page: Page) -> None:
     """Two origins: external.html of the owner's has the owner's cookie, and sends from there."""
     own = visit.pages.find("/oceanus/external.html")

@@ -17,6 +17,7 @@ from oceanus import sites
 from oceanus.sites import Site
 from tests.arms.conftest import sample
 from tests.arms.serving import Server, serve
+from tests.browser.conftest import not_in_firefox
 from tests.conftest import RedisProcess, until
 
 __all__ = ["serve"]
@@ -117,6 +118,7 @@ def test_the_printed_text_runs_under_a_strict_policy(
     assert told == []
 
 
+@not_in_firefox
 def test_a_script_that_was_changed_on_its_way_does_not_run(shop: Shop, page: Page) -> None:
     page.route(
         "**/t/menu.*.js", lambda route: route.fulfill(body="document.title = 'changed'", content_type="text/javascript")
@@ -131,8 +133,9 @@ def test_a_script_that_was_changed_on_its_way_does_not_run(shop: Shop, page: Pag
     assert page.title() == "Shop"
 
 
-def test_a_visitor_without_script_is_known_again(shop: Shop, chromium: Browser) -> None:
-    with chromium.new_context(java_script_enabled=False) as context:
+@not_in_firefox
+def test_a_visitor_without_script_is_known_again(shop: Shop, browser: Browser) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         for path in ("/one", "/two"):
             page.goto(shop.put(path, shop.text("noscript", page=f"{shop.url}{path}")))
@@ -143,8 +146,8 @@ def test_a_visitor_without_script_is_known_again(shop: Shop, chromium: Browser) 
         assert cookies(context) == [OURS]
 
 
-def test_who_objects_has_no_cookie_afterwards(shop: Shop, chromium: Browser) -> None:
-    with chromium.new_context(extra_http_headers={"Sec-GPC": "1"}) as context:
+def test_who_objects_has_no_cookie_afterwards(shop: Shop, browser: Browser) -> None:
+    with browser.new_context(extra_http_headers={"Sec-GPC": "1"}) as context:
         context.add_init_script("Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', {value: true})")
         page = context.new_page()
 
