@@ -86,7 +86,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc] # gunicorn publishes no ty
             self._head_bytes += len(data)
         super().data_received(data)
         parser = self._callback_parser
-        if rested and (parser is None or not parser.is_complete):
+        if rested and not self._ends and (parser is None or not parser.is_complete):
             self._begins(READS)
         if parser is not None and parser.is_complete and parser.remaining():
             self._is_pipelined = True

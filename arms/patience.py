@@ -1,7 +1,8 @@
 """Patience: how long a connection may take for what it does, and which one is closed when there are too many. Pure.
 
-A connection rests (it waits for its next request), reads (a request is on its way) or answers. Each has its time, so
-that nobody holds a place for ever; and where all places are taken, whoever has rested longest makes room for the next.
+A connection rests (it waits for its next request), reads (a request is on its way), answers, or ends (it was refused,
+and hears its client out). Each has its time, so that nobody holds a place for ever; and where all places are taken,
+whoever is refused, and then whoever has rested longest, makes room for the next.
 """
 
 from collections.abc import Hashable, Mapping

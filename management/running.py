@@ -24,6 +24,14 @@ FILE = "up.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """One of the processes that `up` runs, and where it says that it lives."""
+
+    pid: int
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A living `oceanus up`: its addresses, and the environment that leads another process to them."""
 
@@ -34,15 +42,7 @@ class Running:
     arms_metrics: str
     environ: Mapping[str, str]
     sites_digest: str
-    processes: Mapping[str, "Process"]
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One of the processes that `up` runs, and where it says that it lives."""
-
-    pid: int
-    health: str
+    processes: Mapping[str, Process]
 
 
 def save(
@@ -181,13 +181,7 @@ def arms_metrics(environ: Mapping[str, str]) -> str | None:
 
 def sites_file(environ: Mapping[str, str]) -> str:
     """Return the sites.yaml that counts: the environment's, else that of what runs, else the sample."""
-    named = read(UpSettings, environ).sites_file
-    if named:
-        return named
-    try:
-        return find(environ).sites_file
-    except MisconfiguredError:
-        return str(SAMPLE)
+    return read(UpSettings, with_files(environ)).sites_file or str(SAMPLE)
 
 
 def alerts_file(environ: Mapping[str, str]) -> str:

@@ -13,7 +13,9 @@ from arms.patience import Patience
 
 
 class Transport(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that keeps what is written. `ends`: its two sides may be closed one by one, as a socket's."""
+
+    ends = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +32,13 @@ class Transport(asyncio.Transport):
         """Have none."""
 
     def can_write_eof(self) -> bool:
-        return False
+        return self.ends
+
+    def write_eof(self) -> None:
+        """Have nothing behind it."""
+
+    def is_closing(self) -> bool:
+        return self.is_closed
 
     def close(self) -> None:
         self.is_closed = True

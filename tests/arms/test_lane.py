@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arms.app import App
+from arms.collector import Collector
 from arms.lane import Lane
 from arms.rates import Rates
 from tests.arms.conftest import Arms
@@ -43,28 +44,22 @@ def framework(arms: Arms) -> Callable[..., Any]:
     return app_of(arms).__call__  # which has no lane
 
 
-class Seen:
+class Seen(Lane):
     """A lane that notes what it takes."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, collector: Collector) -> None:
+        super().__init__(collector)
         self.taken: list[bool] = []
-        self.put = lane.put
 
     def judge(self, *request: Any) -> Any:
-        found = self._lane.judge(*request)
+        found = super().judge(*request)
         self.taken.append(found is not None)
         return found
-
-    def may_hold(self, *request: Any) -> bool:
-        return self._lane.may_hold(*request)
 
 
 def seen(arms: Arms) -> list[bool]:
     """Return what will be whether the lane has taken each request that it was asked for."""
-    app = app_of(arms)
-    lane = Seen(app.lane)
-    app.lane = lane  # type: ignore[assignment] # stands in
+    app_of(arms).lane = lane = Seen(arms.collector)
     return lane.taken
 
 
